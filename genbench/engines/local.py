@@ -1,0 +1,181 @@
+"""Run cells one after another in this process: train, sample, evaluate, record."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genbench import cost, tables
+from genbench.data import DATASETS, ImageData, load
+from genbench.errors import UserError
+from genbench.evaluation import Evaluation, evaluate
+from genbench.models import MODELS
+from genbench.progress import Display, duration
+from genbench.provenance import provenance
+from genbench.records import RECORD_VERSION, RunDirectory, record_path, write_json
+from genbench.sampling import Sampling, sample, save_grid
+from genbench.suite import Cell
+from genbench.training import Training, train
+
+
+def run(
+    work: Sequence[tuple[Cell, list[str]]],
+    *,
+    profile: str,
+    results: Path,
+    runs: Path,
+    device: str,
+    force: bool,
+    display: Display,
+) -> dict[str, dict[str, Any]]:
+    """Run each cell to its record in `results`; cell name -> record.
+
+    work: cells with the names of their suites. A cell that crashes is recorded as such, unless an
+    earlier record of it exists, and the next one runs. Tables are rebuilt after each cell, so a
+    stop at any moment leaves them whole.
+    """
+    data: dict[str, ImageData] = {}
+    records = {}
+    for cell, suites in work:
+        if cell.data.name not in data:
+            # One data set at a time: suites keep its cells together.
+            data = {cell.data.name: load(cell.data.name)}
+        display.begin(cell.name)
+        directory = RunDirectory(runs, cell, device)
+        base = identity(cell, suites, profile, directory) | {
+            "provenance": provenance(device, cell.train.threads)
+        }
+        path = record_path(results, cell.name)
+        try:
+            with directory.locked():
+                if force:
+                    directory.forget()
+                record = base | run_cell(cell, data[cell.data.name], directory, device, display)
+                write_json(path, record)
+                if record["sampled"]:
+                    images = np.load(directory.samples(1.0), mmap_mode="r")
+                    levels = DATASETS[cell.data.name].levels
+                    save_grid(images, levels, grid_path(results, cell.name))
+        except (UserError, OSError):
+            raise
+        except Exception as error:
+            display.line(traceback.format_exc())
+            record = base | crashed(error)
+            if not path.exists():
+                write_json(path, record)
+        records[cell.name] = record
+        tables.build(results)
+        seconds = record["wall_seconds"]
+        reason = f": {record['reason']}" if record["reason"] else ""
+        display.end(f"{record['status']}{reason} ({duration(seconds)})")
+    return records
+
+
+def grid_path(results: Path, cell_name: str) -> Path:
+    return results / "samples" / f"{cell_name.replace('/', '__')}.png"
+
+
+def identity(
+    cell: Cell, suites: list[str], profile: str, directory: RunDirectory
+) -> dict[str, Any]:
+    """The parts of a record that say which cell it is of."""
+    return {
+        "record_version": RECORD_VERSION,
+        "cell": cell.name,
+        "suites": suites,
+        "profile": profile,
+        "modality": cell.modality,
+        "family": MODELS[cell.model.name].family,
+        "model": cell.model.name,
+        "variant": cell.model.variant,
+        "dataset": cell.data.name,
+        "data_variant": cell.data.variant,
+        "seed": cell.seed,
+        "specification": cell.model_dump(mode="json"),
+        "budget_flops": None if cell.is_control else cell.budget.train_flops,
+        "keys": {
+            "train_key": directory.train_key,
+            "sample_key": directory.sample_key,
+            "evaluate_key": directory.evaluate_key,
+        },
+    }
+
+
+def run_cell(
+    cell: Cell, data: ImageData, directory: RunDirectory, device: str, display: Display
+) -> dict[str, Any]:
+    """The three stages of one cell, each done once for its key; the outcome's part of a record."""
+    peak = cost.matmul_peak(device, cell.train.threads)
+    with cost.Meter(device) as meter:
+        training = train(cell, data, directory, device, lambda done: display.advance("train", done))
+        sampling = sample(
+            cell, training, directory, device, lambda done: display.advance("sample", done)
+        )
+        evaluation = evaluate(
+            cell, training, data, directory, device, lambda done: display.advance("evaluate", done)
+        )
+        seconds = meter.usage().seconds
+    return {
+        "status": evaluation.status,
+        "reason": evaluation.reason,
+        "steps": training.steps,
+        "examples": training.examples,
+        "train_flops": training.train_flops,
+        "parameters": training.parameters,
+        "sampled": sampling is not None,
+        "metrics": evaluation.metrics,
+        "costs": [] if cell.is_control else costs(training, sampling, evaluation, peak),
+        "curves": training.curves,
+        "wall_seconds": round(seconds, 3),
+    }
+
+
+def crashed(error: Exception) -> dict[str, Any]:
+    """The outcome's part of a record for a cell that raised an error of the program's own."""
+    message = str(error).splitlines()[0] if str(error) else ""
+    return {
+        "status": "crashed",
+        "reason": f"{type(error).__name__}: {message}".rstrip(": "),
+        "steps": None,
+        "examples": None,
+        "train_flops": None,
+        "parameters": None,
+        "sampled": False,
+        "metrics": [],
+        "costs": [],
+        "curves": [],
+        "wall_seconds": 0.0,
+    }
+
+
+def costs(
+    training: Training, sampling: Sampling | None, evaluation: Evaluation, peak: float
+) -> list[dict[str, Any]]:
+    """The rows of costs.csv but `cell`; results/README.md says what each is."""
+    used = training.usage
+    rate = training.train_flops / used.seconds
+    rows: list[tuple[str, float, str]] = [
+        ("parameters", training.parameters, "parameters"),
+        ("train_flops", training.train_flops, "FLOPs"),
+        ("train_seconds", used.seconds, "s"),
+        ("train_cpu_seconds", used.cpu_seconds, "s"),
+        ("train_other_cpu", used.other_cpu, "share"),
+        ("examples_per_second", training.examples / used.seconds, "examples/s"),
+        ("train_flops_per_second", rate, "FLOP/s"),
+        ("matmul_peak", peak, "FLOP/s"),
+        ("utilisation", rate / peak, "share"),
+        ("peak_memory", used.peak_memory, "bytes"),
+        ("evaluate_seconds", evaluation.seconds, "s"),
+    ]
+    if sampling is not None:
+        scale = 1000 / sampling.n
+        rows += [
+            ("sample_seconds_per_1000", sampling.usage.seconds * scale, "s"),
+            ("sample_flops_per_1000", sampling.flops * 1000, "FLOPs"),
+            ("sample_other_cpu", sampling.usage.other_cpu, "share"),
+        ]
+    return [{"cost": name, "value": value, "unit": unit} for name, value, unit in rows]

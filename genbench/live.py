@@ -1,0 +1,61 @@
+"""Train a small model while the reader waits, by the same loop that made the committed results."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from genbench.data import ImageData, load
+from genbench.models.interface import Model
+from genbench.records import RunDirectory
+from genbench.suite import Budget, Cell, DataSpec, ModelSpec, load_profiles
+from genbench.training import Training, train, trained_model
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """A model trained on digits, in evaluation mode with averaged weights, and its curves."""
+
+    cell: Cell
+    data: ImageData
+    model: Model
+    training: Training
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """One row a logged point: stage, step, train_flops, examples, seconds and the losses."""
+        return pd.DataFrame(self.training.curves)
+
+    @torch.inference_mode()
+    def sample(self, n: int, seed: int = 0) -> torch.Tensor:
+        """n images (n, 1, 8, 8) uint8 with grey levels 0..16."""
+        return self.model.sample(n, torch.Generator().manual_seed(seed))
+
+
+def train_on_digits(model: str, *, train_flops: float, seed: int = 0, **params: float) -> LiveRun:
+    """Train a model by name on the digits, on the CPU, with the smoke profile's sizes.
+
+    params: parameters of the model (its file's `Params`). Raises UserError for an unknown model
+    or parameter.
+    """
+    scale = load_profiles()["smoke"].images
+    cell = Cell(
+        modality="images",
+        data=DataSpec(name="digits"),
+        model=ModelSpec(name=model, params=params, size=scale.sizes.get(model, {})),
+        budget=Budget(train_flops=train_flops, fractions=(1.0,)),
+        train=scale.train,
+        sample=scale.sample,
+        evaluation=scale.evaluation,
+        seed=seed,
+    )
+    data = load("digits")
+    with tempfile.TemporaryDirectory() as folder:
+        directory = RunDirectory(Path(folder), cell, "cpu")
+        training = train(cell, data, directory, "cpu")
+        trained = trained_model(cell, directory, 1.0, "cpu")
+    return LiveRun(cell, data, trained, training)

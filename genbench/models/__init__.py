@@ -1,0 +1,58 @@
+"""The models, one file each. This registry says what exists without importing torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from genbench.data import DatasetInfo
+from genbench.errors import UserError
+from genbench.suite import ModelSpec, Spec, unknown, validate
+
+if TYPE_CHECKING:
+    from genbench.models.interface import Model
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Where a model lives. `module` holds its `Params`; `attribute` is its class."""
+
+    family: str
+    module: str
+    attribute: str
+    title: str
+
+
+MODELS: dict[str, ModelInfo] = {
+    "dcgan": ModelInfo("gan", "dcgan", "DCGAN", "DCGAN (non-saturating)"),
+    "vae": ModelInfo("vae", "vae", "VAE", "Convolutional VAE"),
+    "pixel-gpt": ModelInfo("transformer", "pixel_gpt", "PixelGPT", "Pixel GPT"),
+    "vqvae-gpt": ModelInfo("transformer", "vqvae_gpt", "VQVAEGPT", "VQ-VAE + GPT prior"),
+    "train-split": ModelInfo("control", "controls", "TrainSplit", "Real training images"),
+    "copier": ModelInfo("control", "controls", "Copier", "Copies of 1,000 training images"),
+    "class-dropped": ModelInfo("control", "controls", "ClassDropped", "Real, one class dropped"),
+    "blurred": ModelInfo("control", "controls", "Blurred", "Real, blurred"),
+    "pixel-gaussian": ModelInfo("control", "controls", "PixelGaussian", "Per-pixel Gaussian"),
+    "noise": ModelInfo("control", "controls", "Noise", "Uniform noise"),
+}
+
+FAMILIES = ("gan", "vae", "transformer", "control")
+
+
+def resolve(spec: ModelSpec, where: str = "model") -> Spec:
+    """The model's complete parameters. Raises UserError for an unknown model or parameter."""
+    if spec.name not in MODELS:
+        raise UserError(f"{where}: {unknown('model', spec.name, MODELS)}")
+    module = import_module(f"genbench.models.{MODELS[spec.name].module}")
+    params: type[Spec] = module.Params
+    return validate(params, spec.settings, f"{where}: model {spec.name}")
+
+
+def build(spec: ModelSpec, data: DatasetInfo) -> Model:
+    """A freshly initialised model (on the CPU, from torch's global generator)."""
+    params = resolve(spec)
+    info = MODELS[spec.name]
+    module = import_module(f"genbench.models.{info.module}")
+    model: Model = getattr(module, info.attribute)(params, data)
+    return model

@@ -1,0 +1,105 @@
+"""What the training loop and the evaluation ask of a model."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+
+class Stage(Protocol):
+    """One thing that is trained. Most models have one; VQ-VAE then prior has two.
+
+    share: this stage's part of the model's training budget, in [0, 1].
+    network: what is averaged (EMA), kept at checkpoints and sampled from.
+    optimisers: by name; the loop saves and restores them.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def share(self) -> float: ...
+
+    @property
+    def network(self) -> nn.Module: ...
+
+    @property
+    def optimisers(self) -> Mapping[str, torch.optim.Optimizer]: ...
+
+    def prepare(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """What batches are drawn from, given all training images (N, C, H, W) uint8 with their
+        labels (N,) int64.
+
+        Called when the stage begins, with the stages before it finished and averaged, and again
+        on resuming, with a generator in the same state.
+        """
+        ...
+
+    def prepare_flops(self, n: int) -> int:
+        """FLOPs of `prepare` on n images."""
+        ...
+
+    def step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """One full cycle of updates on a batch; detached scalars to log (losses, norms)."""
+        ...
+
+    def step_flops(self, batch_size: int) -> int:
+        """FLOPs of `step`, by formula; 0 for a stage that has no steps."""
+        ...
+
+
+class Model(nn.Module, abc.ABC):
+    """A generative model of images: networks, the stages that train them, and sampling."""
+
+    stages: Sequence[Stage]
+
+    @abc.abstractmethod
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """n images (n, C, H, W) uint8 with values in 0..levels-1."""
+
+    @abc.abstractmethod
+    def sample_flops(self) -> int:
+        """FLOPs of drawing one sample, by formula."""
+
+
+@runtime_checkable
+class HasLikelihood(Protocol):
+    """A model with an exact or bounded likelihood over the data set's grey levels.
+
+    likelihood: the metric's name, "bpd" (exact) or "bpd_bound" (an upper bound of it).
+    """
+
+    likelihood: str
+
+    def bits_per_dim(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Negative log2-likelihood, or its bound, per pixel: (N,) for images (N, C, H, W) uint8."""
+        ...
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """A model that encodes and decodes."""
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Reconstructions (N, C, H, W) uint8 of images (N, C, H, W) uint8."""
+        ...
+
+
+def to_unit(images: Tensor, levels: int) -> Tensor:
+    """Grey levels 0..levels-1 (uint8) as float32 in [-1, 1]."""
+    return images.float().mul_(2 / (levels - 1)).sub_(1)
+
+
+def to_levels(x: Tensor, levels: int) -> Tensor:
+    """Values in [-1, 1], clamped, as the nearest grey level 0..levels-1 (uint8)."""
+    return x.add(1).mul((levels - 1) / 2).round().clamp(0, levels - 1).to(torch.uint8)
+
+
+def gradient_norm(network: nn.Module) -> Tensor:
+    """The 2-norm of all gradients of a network, detached."""
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients).detach()

@@ -1,0 +1,122 @@
+"""One run's directory, and the record that a finished cell leaves behind.
+
+Everything is written beside its final name and moved there when complete, so a reader sees a whole
+file or none. A run directory is named by its cell and its training key, so a change of
+specification never meets another run's files; a lock keeps two processes from one cell.
+
+    RUNS/<cell>-<training key>/
+        checkpoint.pt                           to resume from; removed when training is done
+        training.json                           outcome, curves and cost of training
+        weights/<fraction>.safetensors          averaged weights at each fraction of the budget
+        samples/<sample key>/<fraction>.npy     uint8 samples, with sampling.json beside them
+        evaluation/<evaluation key>.json        metrics
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from genbench.errors import UserError
+from genbench.suite import Cell
+
+RECORD_VERSION = 1
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """JSON with a stable order of keys; NaN and infinities are refused."""
+    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    with atomic(path) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The file's content. Raises UserError where it is not JSON."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} is not valid JSON ({error}); restore it from git or delete it and run again"
+        ) from None
+
+
+def fraction_name(fraction: float) -> str:
+    return f"{fraction:.4f}"
+
+
+class RunDirectory:
+    """Paths of one cell's run on one kind of device."""
+
+    def __init__(self, root: Path, cell: Cell, device: str):
+        self.cell = cell
+        self.sample_key = cell.sample_key(device)
+        self.evaluate_key = cell.evaluate_key(device)
+        self.train_key = cell.train_key(device)
+        slug = cell.name.replace("/", "__")
+        self.path = root / f"{slug}-{self.train_key[:12]}"
+        self.checkpoint = self.path / "checkpoint.pt"
+        self.training = self.path / "training.json"
+        self.samples_folder = self.path / "samples" / self.sample_key[:12]
+        self.sampling = self.samples_folder / "sampling.json"
+        self.evaluation = self.path / "evaluation" / f"{self.evaluate_key[:12]}.json"
+
+    def weights(self, fraction: float) -> Path:
+        return self.path / "weights" / f"{fraction_name(fraction)}.safetensors"
+
+    def samples(self, fraction: float) -> Path:
+        return self.samples_folder / f"{fraction_name(fraction)}.npy"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold this run. Raises UserError when another process does."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.path / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise UserError(
+                f"{self.cell.name} is being run by another process (lock {self.path / 'lock'}); "
+                "wait for it or use another --runs folder"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def forget(self) -> None:
+        """Remove what was computed (`--force`)."""
+        for child in self.path.glob("*"):
+            if child.name != "lock":
+                shutil.rmtree(child) if child.is_dir() else child.unlink()
+
+
+def record_path(results: Path, cell_name: str) -> Path:
+    """Where a cell's record lies in a profile's results folder."""
+    return results / "records" / f"{cell_name}.json"
+
+
+def load_records(results: Path) -> list[dict[str, Any]]:
+    """All records of a profile's results folder, in the order of their cells' names."""
+    records = [read_json(path) for path in sorted((results / "records").rglob("*.json"))]
+    return sorted(records, key=lambda record: record["cell"])

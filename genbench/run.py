@@ -1,0 +1,406 @@
+"""The command line: python -m genbench.run all | plan | status | tables | data | SUITE.
+
+Exit codes: 0 done; 1 a cell crashed; 2 the user's mistake, in one line; 130 interrupted, with what
+was finished saved. Progress goes to stderr; the summary, or JSON with --json, to stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from genbench.errors import UserError
+
+# What needs torch, pydantic or pandas is imported where it is used: --help answers at once.
+if TYPE_CHECKING:
+    from genbench.suite import Cell, Profile
+
+DESCRIPTION = """\
+Train and benchmark GAN, VAE and Transformer baselines on one compute budget.
+
+commands:
+  all            run every suite and rebuild the results tables
+  SUITE          run one suite: its name (images) or a YAML file of your own
+  plan [SUITE]   list the cells with measured or estimated cost; run nothing
+  status [SUITE] say which cells are done, to do or failed
+  tables         rebuild a profile's tables from its records
+  data [NAME..]  fetch and check data sets
+"""
+EPILOG = """\
+examples:
+  python -m genbench.run all --profile smoke
+  python -m genbench.run plan images --profile cpu
+  python -m genbench.run all --only 'images/fashion-mnist/dcgan/*' --seeds 5
+
+exit codes: 0 done, 1 a cell crashed, 2 a mistake in the call, 130 interrupted (work is saved)
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see python -m genbench.run --help")
+
+
+def parser() -> Parser:
+    p = Parser(
+        prog="python -m genbench.run",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    p.add_argument("command", help="all, plan, status, tables, data, or a suite's name or file")
+    p.add_argument("names", nargs="*", help="a suite for plan and status; data sets for data")
+    p.add_argument("--profile", default="auto", help="smoke, cpu, gpu, or auto: gpu only on CUDA")
+    p.add_argument(
+        "--only", action="append", default=[], metavar="GLOB", help="cells by name; repeatable"
+    )
+    p.add_argument("--seeds", type=int, metavar="N", help="seeds 0..N-1 instead of the profile's")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    p.add_argument("--runs", type=Path, metavar="DIR", help="where checkpoints and samples live")
+    p.add_argument("--results", type=Path, metavar="DIR", help="where records and tables go")
+    p.add_argument("--force", action="store_true", help="compute the chosen cells again")
+    p.add_argument("--dry-run", action="store_true", help="the same as plan")
+    p.add_argument("--json", action="store_true", help="a JSON summary on stdout")
+    return p
+
+
+def choose_device(wanted: str) -> str:
+    """ "cpu", "cuda" or "mps". Raises UserError for one that is unknown or not there."""
+    from genbench.suite import unknown
+
+    known = ("auto", "cpu", "cuda", "mps")
+    if wanted not in known:
+        raise UserError(f"--device: {unknown('device', wanted, known)}")
+    import torch
+
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if wanted == "auto":
+        return "cuda" if there["cuda"] else "cpu"
+    if not there[wanted]:
+        raise UserError(f"--device {wanted}: torch finds none on this machine; use --device cpu")
+    return wanted
+
+
+def choose_profile(wanted: str, device_option: str, device: str) -> tuple[str, Profile]:
+    """The profile's name and content. Raises UserError for an unknown one, or one that needs CUDA
+    where there is none and no device was named."""
+    from genbench.suite import load_profiles, unknown
+
+    profiles = load_profiles()
+    name = ("gpu" if device == "cuda" else "cpu") if wanted == "auto" else wanted
+    if name not in profiles:
+        raise UserError(f"--profile: {unknown('profile', name, [*profiles, 'auto'])}")
+    if profiles[name].device == "cuda" and device != "cuda" and device_option == "auto":
+        raise UserError(
+            f"profile {name} is meant for CUDA and torch finds none here; use --profile cpu, or "
+            f"name the device (--device cpu) if days of computing are what you want"
+        )
+    return name, profiles[name]
+
+
+def choose_results(option: Path | None, profile: str) -> Path:
+    """The profile's results folder, shown to be writable."""
+    from genbench.tables import results_root
+
+    folder = (option or results_root()) / profile
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"--results: cannot write to {folder} ({error.strerror}); name a writable folder"
+        ) from None
+    return folder
+
+
+def choose_runs(option: Path | None) -> Path:
+    """Where runs live: --runs, else GENBENCH_RUNS, else a folder of the user's data."""
+    import platformdirs
+
+    default = os.environ.get("GENBENCH_RUNS") or platformdirs.user_data_path("genbench") / "runs"
+    folder = Path(option or default)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--runs: cannot make the folder {folder} ({error.strerror}); name another"
+        ) from None
+    return folder
+
+
+def choose_cells(args: argparse.Namespace, target: str, profile: Profile) -> dict[str, Any]:
+    """Cell name -> (cell, names of its suites), as chosen by the suite, --seeds and --only."""
+    from genbench.suite import load_suites, select
+
+    if args.seeds is not None and args.seeds < 1:
+        raise UserError(f"--seeds {args.seeds}: at least 1 seed is needed")
+    work: dict[str, tuple[Cell, list[str]]] = {}
+    for suite in load_suites(target):
+        for cell in suite.cells(profile, args.seeds):
+            known = work.setdefault(cell.name, (cell, []))
+            if known[0] != cell:
+                raise UserError(f"suite {suite.name}: {cell.name} differs from another suite's")
+            if suite.name not in known[1]:
+                known[1].append(suite.name)
+    if not work:
+        raise UserError(f"{target} has no cell at this profile: none of its data sets is in it")
+    chosen = select([cell for cell, _ in work.values()], args.only)
+    return {cell.name: work[cell.name] for cell in chosen}
+
+
+def is_done(record: dict[str, Any] | None, cell: Cell, device: str) -> bool:
+    """Whether a record is of this very cell, and not of a crash."""
+    return (
+        record is not None
+        and record["status"] != "crashed"
+        and record["keys"]["evaluate_key"] == cell.evaluate_key(device)
+    )
+
+
+def run_cells(args: argparse.Namespace, target: str) -> int:
+    """`all` and suites: run what is not done yet, rebuild the tables, say what came of it."""
+    device = choose_device(args.device)
+    profile_name, profile = choose_profile(args.profile, args.device, device)
+    work = choose_cells(args, target, profile)
+    if args.dry_run:
+        return show_plan(args, target)
+    results = choose_results(args.results, profile_name)
+    runs = choose_runs(args.runs)
+    records = existing_records(results)
+    todo = {
+        name: (cell, sorted({*suites, *(records.get(name) or {}).get("suites", [])}))
+        for name, (cell, suites) in work.items()
+        if args.force or not is_done(records.get(name), cell, device)
+    }
+    made: dict[str, Any] = {}
+    if todo:
+        from genbench.data import fetch
+        from genbench.engines import local
+        from genbench.progress import Display
+        from genbench.training import check_budget
+
+        check_budget([cell for cell, _ in todo.values()])
+        fetch(sorted({cell.data.name for cell, _ in todo.values()}))
+        display = Display(len(todo))
+        try:
+            made = local.run(
+                list(todo.values()),
+                profile=profile_name,
+                results=results,
+                runs=runs,
+                device=device,
+                force=args.force,
+                display=display,
+            )
+        finally:
+            display.close()
+    else:
+        build_tables(results)
+    rows = [summary_row(name, made.get(name) or records[name], name in made) for name in work]
+    show(
+        args,
+        rows,
+        {"profile": profile_name, "results": str(results), "computed": len(made)},
+        f"{len(made)} cells computed, {len(rows) - len(made)} were up to date; tables in {results}",
+    )
+    return 1 if any(row["status"] == "crashed" for row in rows) else 0
+
+
+def existing_records(results: Path) -> dict[str, Any]:
+    from genbench.records import load_records
+
+    return {record["cell"]: record for record in load_records(results)}
+
+
+def build_tables(results: Path) -> None:
+    from genbench import tables
+
+    tables.build(results)
+
+
+def summary_row(name: str, record: dict[str, Any], computed: bool) -> dict[str, Any]:
+    """What the summary says of a cell: its outcome, and its FD against the test split."""
+    fd = [
+        row["value"]
+        for row in record["metrics"]
+        if (row["metric"], row["split"], row["fraction"]) == ("fd", "test", 1.0)
+    ]
+    return {
+        "cell": name,
+        "status": record["status"],
+        "reason": record["reason"],
+        "computed": computed,
+        "fd": fd[0] if fd else None,
+        "seconds": record["wall_seconds"],
+    }
+
+
+def show(
+    args: argparse.Namespace, rows: list[dict[str, Any]], head: dict[str, Any], closing: str
+) -> None:
+    """Rows as a table with a closing line, or everything as JSON."""
+    if args.json:
+        print(json.dumps(head | {"cells": rows}, indent=1))
+        return
+    from tabulate import tabulate
+
+    columns = [key for key in rows[0] if any(row[key] not in ("", None) for row in rows)]
+    table = [[row[key] for key in columns] for row in rows]
+    print(tabulate(table, headers=columns, floatfmt=".4g", missingval="-"))
+    print(closing)
+
+
+def show_plan(args: argparse.Namespace, target: str) -> int:
+    """`plan`: every chosen cell with its cost, measured where it was run, else estimated."""
+    from genbench.plan import plan_rows
+    from genbench.progress import duration
+
+    device = choose_device(args.device)
+    profile_name, profile = choose_profile(args.profile, args.device, device)
+    work = choose_cells(args, target, profile)
+    results = planned_results(args, profile_name)
+    records = existing_records(results)
+    done = {name for name, (cell, _) in work.items() if is_done(records.get(name), cell, device)}
+    rows = plan_rows([cell for cell, _ in work.values()], records, done, device)
+    left = sum(row["seconds"] for row in rows if row["state"] == "to do")
+    total = sum(row["seconds"] for row in rows)
+    show(
+        args,
+        rows,
+        {"profile": profile_name, "results": str(results), "seconds_left": left},
+        f"profile {profile_name} on {device}: {len(rows)} cells, {len(rows) - len(done)} to do, "
+        f"about {duration(left)} left of {duration(total)} in all; nothing was run",
+    )
+    return 0
+
+
+def planned_results(args: argparse.Namespace, profile: str) -> Path:
+    """The profile's results folder, which need not exist."""
+    from genbench.tables import results_root
+
+    root: Path = args.results or results_root()
+    return root / profile
+
+
+def show_status(args: argparse.Namespace, target: str) -> int:
+    """`status`: the state of every chosen cell."""
+    device = choose_device(args.device)
+    profile_name, profile = choose_profile(args.profile, args.device, device)
+    work = choose_cells(args, target, profile)
+    results = planned_results(args, profile_name)
+    records = existing_records(results)
+    rows = []
+    for name, (cell, _) in work.items():
+        record = records.get(name)
+        if record is None:
+            state, reason = "to do", ""
+        elif not is_done(record, cell, device):
+            state = "to do again"
+            reason = record["reason"] or "its specification or the code has changed since"
+        else:
+            state, reason = record["status"], record["reason"]
+        rows.append({"cell": name, "state": state, "reason": reason})
+    states = [row["state"] for row in rows]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    show(
+        args, rows, {"profile": profile_name, "results": str(results)}, f"{profile_name}: {counts}"
+    )
+    return 0
+
+
+def rebuild_tables(args: argparse.Namespace) -> int:
+    """`tables`: build them again from the records of one profile, or of every one there is."""
+    from genbench.suite import load_profiles, unknown
+    from genbench.tables import results_root
+
+    root: Path = args.results or results_root()
+    profiles = load_profiles()
+    if args.profile != "auto" and args.profile not in profiles:
+        raise UserError(f"--profile: {unknown('profile', args.profile, [*profiles, 'auto'])}")
+    wanted = list(profiles) if args.profile == "auto" else [args.profile]
+    folders = [root / name for name in wanted if (root / name / "records").is_dir()]
+    if not folders:
+        raise UserError(f"no records under {root}; make some with: python -m genbench.run all")
+    rows = []
+    for folder in folders:
+        build_tables(choose_results(root, folder.name))
+        rows.append({"profile": folder.name, "records": len(existing_records(folder))})
+    show(args, rows, {"results": str(root)}, f"tables rebuilt in {root}")
+    return 0
+
+
+def get_data(args: argparse.Namespace) -> int:
+    """`data`: fetch and check the named data sets, or all of them."""
+    from genbench.data import DATASETS, fetch
+
+    rows = fetch(args.names or list(DATASETS))
+    show(args, rows, {}, f"{len(rows)} data sets checked")
+    return 0
+
+
+def dispatch(args: argparse.Namespace) -> int:
+    from genbench.suite import RESERVED
+
+    command, names = args.command, args.names
+    if command in RESERVED:
+        raise UserError(f"'{command}' is a name kept for a later version of genbench")
+    if command == "data":
+        return get_data(args)
+    if command not in ("plan", "status") and names:
+        raise UserError(f"'{command}' takes no further name, and '{names[0]}' was given")
+    if len(names) > 1:
+        raise UserError(f"'{command}' takes one suite, and {len(names)} were given")
+    if command == "tables":
+        return rebuild_tables(args)
+    target = names[0] if names else "all"
+    if command == "plan":
+        return show_plan(args, target)
+    if command == "status":
+        return show_status(args, target)
+    return run_cells(args, command)
+
+
+def _terminated(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return dispatch(parser().parse_args(argv))
+    except UserError as error:
+        print(f"genbench: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(
+            f"genbench: {error.strerror or error}{where}; finished cells are recorded, "
+            "and the same command goes on from there",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print(
+            "genbench: interrupted; finished cells are recorded, and the same command goes on "
+            "from the last checkpoint of the current one",
+            file=sys.stderr,
+        )
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

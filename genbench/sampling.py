@@ -1,0 +1,75 @@
+"""Draw each cell's samples once, from the averaged weights kept at each fraction of the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from genbench.cost import Meter, Usage
+from genbench.records import RunDirectory, atomic, read_json, write_json
+from genbench.suite import Cell
+from genbench.training import Training, seeded, trained_model
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Cost of drawing the final samples: `n` of them took `usage`; FLOPs of one, by formula."""
+
+    n: int
+    flops: int
+    usage: Usage
+
+
+def sample(
+    cell: Cell,
+    training: Training,
+    directory: RunDirectory,
+    device: str,
+    report: Callable[[float], None] = lambda done: None,
+) -> Sampling | None:
+    """Samples at every kept fraction, each file made once. None if there are no final ones.
+
+    The final samples are `n` arrays of the declared shape, uint8; intermediate ones are fewer.
+    """
+    torch.set_num_threads(cell.train.threads)
+    final: Sampling | None = None
+    for index, fraction in enumerate(training.snapshots):
+        n = cell.sample.n if fraction == 1 else cell.sample.n_intermediate
+        path = directory.samples(fraction)
+        if path.exists() and (fraction < 1 or directory.sampling.exists()):
+            continue
+        model = trained_model(cell, directory, fraction, device)
+        size = n if cell.is_control else min(n, cell.sample.batch_size)
+        generator = seeded(device, cell.seed, "sample")
+        with Meter(device) as meter, torch.inference_mode():
+            batches = [model.sample(min(size, n - start), generator) for start in range(0, n, size)]
+            usage = meter.usage()
+        images = torch.cat(batches).cpu().numpy()
+        with atomic(path) as temporary, temporary.open("wb") as file:
+            np.save(file, images)
+        if fraction == 1:
+            final = Sampling(len(images), model.sample_flops(), usage)
+            write_json(directory.sampling, asdict(final))
+        report((index + 1) / len(training.snapshots))
+    if final is None and directory.sampling.exists():
+        content = read_json(directory.sampling)
+        final = Sampling(**content | {"usage": Usage(**content["usage"])})
+    return final
+
+
+def save_grid(images: np.ndarray, levels: int, path: Path, rows: int = 8) -> None:
+    """The first rows*rows of the images (N, 1, H, W), in their order, as one grey PNG."""
+    tiles = images[: rows * rows, 0].astype(np.float32) * (255 / (levels - 1))
+    tiles = np.pad(tiles.round().astype(np.uint8), ((0, 0), (1, 1), (1, 1)), constant_values=128)
+    height, width = tiles.shape[1:]
+    rows = min(rows, len(tiles))
+    columns = len(tiles) // rows
+    grid = tiles[: rows * columns].reshape(rows, columns, height, width)
+    picture = grid.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
+    with atomic(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")

@@ -1,0 +1,403 @@
+"""What to run: suites (grids of cells), profiles (at what scale), and the cells they make.
+
+Everything here is frozen, typed and checked: an unknown key, a misspelt name or a budget of zero
+is refused with one line before any training starts. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from genbench.data import DATASETS
+from genbench.errors import UserError
+
+# Versions of the stages' code. Raise one when its outcome changes for the same specification:
+# everything from that stage on is then computed again, and nothing before it.
+TRAIN_VERSION = 1
+SAMPLE_VERSION = 1
+EVALUATE_VERSION = 1
+
+# Words of the command line that no suite may be called.
+COMMANDS = ("all", "plan", "status", "tables", "data")
+RESERVED = ("evaluate", "verify", "replicate", "cell", "compare", "clean")
+
+Scalar = bool | int | float | str
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class Spec(BaseModel):
+    """A frozen specification that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSpec(Spec):
+    """A data set as one cell sees it. `fraction` keeps the first part of the training split."""
+
+    name: str
+    fraction: Fraction = 1.0
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in DATASETS:
+            raise ValueError(unknown("data set", name, DATASETS))
+        return name
+
+    @property
+    def variant(self) -> str:
+        return "" if self.fraction == 1 else f"fraction={self.fraction:g}"
+
+
+class ModelSpec(Spec):
+    """A model by its file's name. `params` are the suite's and show in the cell's name; `size`
+    comes from the profile and does not."""
+
+    name: str
+    params: dict[str, Scalar] = {}
+    size: dict[str, Scalar] = {}
+
+    @property
+    def variant(self) -> str:
+        return ",".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
+                        for k, v in sorted(self.params.items()))  # fmt: skip
+
+    @property
+    def settings(self) -> dict[str, Scalar]:
+        return {**self.size, **self.params}
+
+
+class Budget(Spec):
+    """Training FLOPs over all stages of a model, and the fractions of it that are evaluated."""
+
+    train_flops: float = Field(gt=0)
+    fractions: tuple[Fraction, ...] = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)
+
+    @field_validator("fractions")
+    @classmethod
+    def _ends_at_one(cls, fractions: tuple[float, ...]) -> tuple[float, ...]:
+        if list(fractions) != sorted(set(fractions)) or not fractions or fractions[-1] != 1:
+            raise ValueError("fractions must rise strictly and end at 1")
+        return fractions
+
+
+class TrainSpec(Spec):
+    """How the one training loop runs.
+
+    ema_half_life: half-life of the weight average, as a fraction of a stage's steps.
+    ema_rampup: the half-life never exceeds this fraction of the steps done so far.
+    threads: CPU threads; they change the order of sums and so belong to the outcome.
+    """
+
+    batch_size: int = Field(64, gt=0)
+    ema_half_life: float = Field(0.02, gt=0, le=1)
+    ema_rampup: float = Field(0.1, gt=0, le=1)
+    channels_last: bool = False
+    threads: int = Field(1, gt=0)
+
+
+class SampleSpec(Spec):
+    """How many samples are drawn: `n` at the end of training, `n_intermediate` at each fraction."""
+
+    n: int = Field(10_000, gt=1)
+    n_intermediate: int = Field(2_500, gt=1)
+    batch_size: int = Field(500, gt=0)
+
+
+class EvaluationSpec(Spec):
+    """Constants of the evaluation protocol.
+
+    A model has collapsed when its samples cover fewer than `min_classes` (as a share of the
+    classes), or their class entropy is under `min_entropy` (as a share of its maximum).
+    """
+
+    kid_subsets: int = Field(100, gt=0)
+    kid_subset_size: int = Field(1_000, gt=1)
+    neighbours: int = Field(3, gt=0)
+    min_classes: Fraction = 0.5
+    min_entropy: Fraction = 0.5
+
+
+class Cell(Spec):
+    """One run: (data, model, budget, seed) and the protocol that measures it."""
+
+    modality: str
+    data: DataSpec
+    model: ModelSpec
+    budget: Budget
+    train: TrainSpec
+    sample: SampleSpec
+    evaluation: EvaluationSpec
+    seed: int = Field(ge=0)
+
+    @property
+    def name(self) -> str:
+        def spelt(name: str, variant: str) -> str:
+            return f"{name}[{variant}]" if variant else name
+
+        data = spelt(self.data.name, self.data.variant)
+        model = spelt(self.model.name, self.model.variant)
+        return f"{self.modality}/{data}/{model}/s{self.seed}"
+
+    @property
+    def is_control(self) -> bool:
+        from genbench.models import MODELS
+
+        return MODELS[self.model.name].family == "control"
+
+    def train_key(self, device: str) -> str:
+        """Hash of all that determines the trained weights, `device` ("cpu", "cuda") included."""
+        from genbench.models import resolve
+
+        return digest(
+            {
+                "version": TRAIN_VERSION,
+                "data": self.data.model_dump(),
+                "data_fingerprint": DATASETS[self.data.name].fingerprint,
+                "model": self.model.name,
+                "settings": resolve(self.model).model_dump(),
+                # A control has no training budget: it is fitted in closed form.
+                "budget": None if self.is_control else self.budget.model_dump(),
+                "train": self.train.model_dump(),
+                "seed": self.seed,
+                "device": device,
+            }
+        )
+
+    def sample_key(self, device: str) -> str:
+        """Hash of the trained weights' key and of all that determines the samples."""
+        return digest(
+            {
+                "version": SAMPLE_VERSION,
+                "train": self.train_key(device),
+                "sample": self.sample.model_dump(),
+            }
+        )
+
+    def evaluate_key(self, device: str) -> str:
+        """Hash of the samples' key, the metrics' versions and the extractor's weights."""
+        from genbench.features import EXTRACTORS
+        from genbench.metrics import METRICS
+
+        return digest(
+            {
+                "version": EVALUATE_VERSION,
+                "sample": self.sample_key(device),
+                "evaluation": self.evaluation.model_dump(),
+                "metrics": {name: info.version for name, info in METRICS.items()},
+                "extractor": EXTRACTORS[self.data.name].sha256,
+            }
+        )
+
+
+class Scale(Spec):
+    """What a profile says of one modality."""
+
+    datasets: tuple[str, ...]
+    budget: Budget
+    train: TrainSpec = TrainSpec()
+    sample: SampleSpec = SampleSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    sizes: dict[str, dict[str, Scalar]] = {}
+
+
+class Profile(Spec):
+    """A scale at which suites run."""
+
+    title: str
+    device: Literal["auto", "cuda"] = "auto"
+    seeds: int = Field(gt=0)
+    images: Scale
+
+
+class Grid(Spec):
+    """Every model of the list on every data set of the list."""
+
+    datasets: tuple[DataSpec, ...]
+    models: tuple[ModelSpec, ...]
+
+
+class Suite(Spec):
+    """A named list of grids over one modality."""
+
+    name: str
+    title: str
+    modality: Literal["images"]
+    grids: tuple[Grid, ...] = Field(min_length=1)
+
+    def cells(self, profile: Profile, seeds: int | None = None) -> list[Cell]:
+        """The suite's cells at a profile's scale, in the order of the file, seeds innermost."""
+        scale: Scale = getattr(profile, self.modality)
+        return [
+            Cell(
+                modality=self.modality,
+                data=data,
+                model=model.model_copy(update={"size": scale.sizes.get(model.name, {})}),
+                budget=scale.budget,
+                train=scale.train,
+                sample=scale.sample,
+                evaluation=scale.evaluation,
+                seed=seed,
+            )
+            for grid in self.grids
+            for data in grid.datasets
+            if data.name in scale.datasets
+            for model in grid.models
+            for seed in range(profile.seeds if seeds is None else seeds)
+        ]
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
+    """One line for a name that is not among the choices, with the nearest right one."""
+    choices = sorted(choices)
+    near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"unknown {kind} '{name}'; {hint}known: {', '.join(choices)}"
+
+
+def digest(content: Any) -> str:
+    """sha256 (hex) of a JSON-like value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+T = TypeVar("T", bound=Spec)
+
+
+def validate(cls: type[T], content: Any, where: str) -> T:
+    """`cls` from parsed YAML. Raises UserError, in one line, with the place and the remedy."""
+    try:
+        return cls.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "top level"
+        if first["type"] == "extra_forbidden":
+            known = _fields_at(cls, first["loc"][:-1])
+            what = unknown("key", str(first["loc"][-1]), known)
+        else:
+            what = first["msg"].removeprefix("Value error, ")
+            if first["type"] not in ("missing", "value_error"):
+                what += f" (found {first['input']!r})"
+        raise UserError(f"{where}: at {place}: {what}") from None
+
+
+def _fields_at(cls: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """Names of the fields of the specification that `loc` leads to."""
+    for part in loc:
+        if not isinstance(part, str) or part not in cls.model_fields:
+            continue
+        pending: list[Any] = [cls.model_fields[part].annotation]
+        while pending:
+            annotation = pending.pop()
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                cls = annotation
+                break
+            pending.extend(getattr(annotation, "__args__", ()))
+    return list(cls.model_fields)
+
+
+def read_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "cannot be parsed"
+        raise UserError(f"{where}{line}: not valid YAML: {problem}") from None
+
+
+def _entry(entry: Any, params: bool) -> Any:
+    """A grid's entry: a bare name, or a mapping with `name` and, for a model, its parameters."""
+    if isinstance(entry, str):
+        return {"name": entry}
+    if params and isinstance(entry, Mapping) and "name" in entry:
+        return {"name": entry["name"], "params": {k: v for k, v in entry.items() if k != "name"}}
+    return entry
+
+
+def parse_suite(text: str, where: str) -> Suite:
+    """A suite from YAML text; models and their parameters are checked too."""
+    from genbench.models import resolve
+
+    content = read_yaml(text, where)
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: a suite is a mapping with name, title, modality and grids")
+    grids = content.get("grids")
+    if isinstance(grids, list):
+        content["grids"] = [
+            {
+                **grid,
+                "datasets": [_entry(entry, params=False) for entry in grid.get("datasets") or []],
+                "models": [_entry(entry, params=True) for entry in grid.get("models") or []],
+            }
+            if isinstance(grid, dict)
+            else grid
+            for grid in grids
+        ]
+    suite = validate(Suite, content, where)
+    if suite.name in (*COMMANDS, *RESERVED):
+        raise UserError(f"{where}: at name: '{suite.name}' is a command's name; choose another")
+    for grid in suite.grids:
+        for model in grid.models:
+            resolve(model, where=where)
+    return suite
+
+
+def suite_names() -> list[str]:
+    """Names of the suites that ship with genbench."""
+    folder = files("genbench") / "suites"
+    names = (path.name for path in folder.iterdir())
+    return sorted(n.removesuffix(".yaml") for n in names
+                  if n.endswith(".yaml") and n != "profiles.yaml")  # fmt: skip
+
+
+def load_suites(name: str) -> list[Suite]:
+    """The suites that a word of the command line means: `all`, a name, or a YAML file's path."""
+    folder = files("genbench") / "suites"
+    if name == "all":
+        return [suite for each in suite_names() for suite in load_suites(each)]
+    if name in suite_names():
+        file = folder / f"{name}.yaml"
+        return [parse_suite(file.read_text("utf-8"), f"suites/{name}.yaml")]
+    if name.endswith((".yaml", ".yml")):
+        try:
+            return [parse_suite(Path(name).read_text("utf-8"), name)]
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise UserError(f"cannot read the suite file {name}: {reason}") from None
+    raise UserError(unknown("command or suite", name, (*COMMANDS, *suite_names())))
+
+
+def load_profiles() -> dict[str, Profile]:
+    where = "suites/profiles.yaml"
+    content = read_yaml((files("genbench") / "suites" / "profiles.yaml").read_text("utf-8"), where)
+    return {name: validate(Profile, body, f"{where}: {name}") for name, body in content.items()}
+
+
+def select(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
+    """The cells whose name matches any of the glob patterns; all of them without patterns.
+
+    `[` and `]` are literal here, since variants are written in them; `*` and `?` are wild.
+    """
+    if not only:
+        return list(cells)
+    chosen: list[Cell] = []
+    escaped = [(pattern, pattern.replace("[", "[[]")) for pattern in only]
+    for pattern, glob in escaped:
+        if not any(fnmatch.fnmatchcase(cell.name, glob) for cell in cells):
+            near = difflib.get_close_matches(pattern, [c.name for c in cells], n=1, cutoff=0.3)
+            hint = f"; the nearest is '{near[0]}'" if near else ""
+            raise UserError(f"--only '{pattern}' matches none of the {len(cells)} cells{hint}")
+    for cell in cells:
+        if any(fnmatch.fnmatchcase(cell.name, glob) for _, glob in escaped):
+            chosen.append(cell)
+    return chosen

@@ -1,0 +1,182 @@
+"""The results tables: built from records, loaded by chapters.
+
+Built tables are a function of the records alone, so building twice gives the same bytes, and a
+partial run adds rows and drops none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pandas as pd
+
+from genbench.errors import UserError
+from genbench.provenance import clone_root
+from genbench.records import atomic, load_records, read_json, write_json
+from genbench.suite import digest
+
+CELLS = [
+    "cell", "suite", "modality", "family", "model", "variant", "dataset", "data_variant", "seed",
+    "profile", "status", "reason", "steps", "examples", "train_flops", "budget_flops",
+    "parameters", "train_key", "sample_key", "evaluate_key", "commit", "date", "device",
+    "device_name", "threads",
+]  # fmt: skip
+METRICS = [
+    "cell", "fraction", "metric", "metric_version", "extractor", "split", "value", "n_samples",
+    "higher_is_better", "reason",
+]  # fmt: skip
+COSTS = ["cell", "cost", "value", "unit"]
+CURVES = ["cell", "stage", "step", "train_flops", "examples", "seconds", "name", "value"]
+
+# Columns of a curve's row that say where it stands; the others are values.
+_POSITION = ("stage", "step", "train_flops", "examples", "seconds")
+
+
+@dataclass(frozen=True)
+class Results:
+    """A profile's tables: one observation a row. results/README.md documents every column."""
+
+    profile: str
+    cells: pd.DataFrame
+    metrics: pd.DataFrame
+    costs: pd.DataFrame
+    curves: pd.DataFrame
+    manifest: dict[str, Any]
+    folder: Path
+
+
+def _frames(records: list[dict[str, Any]]) -> dict[str, pd.DataFrame]:
+    cells, metrics, costs, curves = [], [], [], []
+    for record in records:
+        name = record["cell"]
+        provenance = record["provenance"]
+        cells.append(
+            {
+                **{key: record.get(key) for key in CELLS},
+                "suite": "+".join(record["suites"]),
+                **{k: record["keys"][k] for k in ("train_key", "sample_key", "evaluate_key")},
+                **{k: provenance[k] for k in
+                   ("commit", "date", "device", "device_name", "threads")},
+            }
+        )  # fmt: skip
+        metrics += [{"cell": name, **row} for row in record["metrics"]]
+        costs += [{"cell": name, **row} for row in record["costs"]]
+        for row in record["curves"]:
+            position = {key: row[key] for key in _POSITION}
+            curves += [
+                {"cell": name, **position, "name": key, "value": value}
+                for key, value in row.items()
+                if key not in _POSITION
+            ]
+    frames = {
+        "cells": pd.DataFrame(cells, columns=CELLS),
+        "metrics": pd.DataFrame(metrics, columns=METRICS),
+        "costs": pd.DataFrame(costs, columns=COSTS),
+        "curves": pd.DataFrame(curves, columns=CURVES),
+    }
+    frames["metrics"]["n_samples"] = frames["metrics"]["n_samples"].astype("Int64")
+    order = ["cell", "fraction", "split", "metric", "extractor"]
+    frames["metrics"] = frames["metrics"].sort_values(order, kind="stable", ignore_index=True)
+    return frames
+
+
+def build(folder: Path) -> None:
+    """Write a profile's tables and manifest from all records in its results folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / ".lock"):
+        records = load_records(folder)
+        frames = _frames(records)
+        for name in ("cells", "metrics", "costs"):
+            with atomic(folder / f"{name}.csv") as path:
+                frames[name].to_csv(path, index=False, lineterminator="\n")
+        with atomic(folder / "curves.parquet") as path:
+            frames["curves"].to_parquet(path, index=False)
+        write_json(folder / "manifest.json", _manifest(folder, records))
+
+
+def _manifest(folder: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """sha256 of each file, and what the records say of their origin."""
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in ("manifest.json", ".lock")
+    )
+    origins = [record["provenance"] for record in records]
+    dates = sorted(origin["date"] for origin in origins)
+    return {
+        "profile": folder.name,
+        "cells": len(records),
+        "specifications": digest([record["keys"]["evaluate_key"] for record in records]),
+        "commits": sorted({origin["commit"] for origin in origins}),
+        "devices": sorted({origin["device_name"] for origin in origins}),
+        "threads": sorted({origin["threads"] for origin in origins}),
+        "versions": {
+            name: sorted({origin["versions"][name] for origin in origins})
+            for name in (origins[0]["versions"] if origins else {})
+        },
+        "dates": [dates[0], dates[-1]] if dates else [],
+        "files": {
+            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+        },
+    }
+
+
+def results_root() -> Path:
+    """The folder of all profiles' results: GENBENCH_RESULTS, else `results/` of this clone.
+    Raises UserError where the package is installed elsewhere."""
+    if named := os.environ.get("GENBENCH_RESULTS"):
+        return Path(named)
+    root = clone_root()
+    if root is None:
+        raise UserError("genbench is not run from a clone: name the results folder with --results")
+    return root / "results"
+
+
+def load(profile: str, root: Path | None = None) -> Results:
+    """A profile's tables. Raises UserError, saying how to make them, where there are none."""
+    folder = (root or results_root()) / profile
+    if not (folder / "manifest.json").is_file():
+        raise UserError(
+            f"{folder} holds no results; make them with: "
+            f"python -m genbench.run all --profile {profile}"
+        )
+    # Text columns are empty, not missing, where there is nothing to say.
+    text = {"variant": "", "data_variant": "", "reason": "", "commit": ""}
+    frames = {
+        name: pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""])
+        for name in ("cells", "metrics", "costs")
+    }
+    frames["cells"] = frames["cells"].fillna(text)
+    frames["metrics"] = frames["metrics"].fillna({"reason": "", "extractor": ""})
+    return Results(
+        profile=profile,
+        curves=pd.read_parquet(folder / "curves.parquet"),
+        manifest=read_json(folder / "manifest.json"),
+        folder=folder,
+        **frames,
+    )
+
+
+def relative_scale(metrics: pd.DataFrame, cells: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The final test value of a metric on the scale where the real train split is 0 and the
+    per-pixel Gaussian 1 (each the mean over its seeds), beside the value itself.
+
+    Columns: those of `cells`, `value` and `relative`. Cells without a value keep NaN.
+    """
+    final = metrics[
+        (metrics["metric"] == metric) & (metrics["split"] == "test") & (metrics["fraction"] == 1)
+    ]
+    merged = cells.merge(final[["cell", "value"]], on="cell", how="left", validate="one_to_one")
+
+    def anchor(model: str) -> pd.Series[float]:
+        rows = merged[merged["model"] == model]
+        return merged["dataset"].map(rows.groupby("dataset")["value"].mean())
+
+    zero, one = anchor("train-split"), anchor("pixel-gaussian")
+    return merged.assign(relative=(merged["value"] - zero) / (one - zero))

@@ -1,0 +1,409 @@
+"""The one training loop, for every family.
+
+A model's stages are trained one after the other, each with its share of the budget turned into
+steps. A batch is an index into a tensor that lives on the device. Averaged weights are kept at
+each declared fraction of the budget; the last of them is the model (the checkpoint rule, for every
+family). A run that is stopped at any moment resumes from its last checkpoint and ends in the same
+weights, bit for bit, on the same machine with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from genbench.cost import Meter, Usage
+from genbench.data import DATASETS, ImageData
+from genbench.errors import UserError
+from genbench.models import build
+from genbench.models.interface import Model, Stage
+from genbench.records import RunDirectory, atomic, read_json, write_json
+from genbench.suite import Cell, TrainSpec
+
+# Curves have this many points over a whole run; losses in between are averaged.
+CURVE_POINTS = 128
+# A loss or gradient norm beyond this has exploded: the run is recorded as diverged.
+EXPLODED = 1e9
+CHECKPOINT_SECONDS = 10.0
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed from a cell's seed and the purpose it is for."""
+    text = "/".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def seeded(device: str, *parts: object) -> torch.Generator:
+    return torch.Generator(device).manual_seed(derive_seed(*parts))
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A stage's part of the budget: FLOPs spent before it, on preparing it, and on each step."""
+
+    name: str
+    start_flops: int
+    prepare_flops: int
+    step_flops: int
+    steps: int
+
+    def flops(self, step: int) -> int:
+        """FLOPs spent in the whole run when `step` steps of this stage are done."""
+        return self.start_flops + self.prepare_flops + step * self.step_flops
+
+    @property
+    def end_flops(self) -> int:
+        return self.flops(self.steps)
+
+
+def train_images(cell: Cell) -> int:
+    """Number of training images the cell sees: the declared fraction of the training split."""
+    return max(1, math.floor(DATASETS[cell.data.name].sizes["train"] * cell.data.fraction))
+
+
+def batch_size(cell: Cell) -> int:
+    return min(cell.train.batch_size, train_images(cell))
+
+
+def plan_stages(cell: Cell, model: Model) -> list[StagePlan]:
+    """The budget as steps of each stage, rounded down. Raises UserError if one has none."""
+    plans: list[StagePlan] = []
+    spent = 0
+    for stage in model.stages:
+        step_flops = stage.step_flops(batch_size(cell))
+        prepare_flops = stage.prepare_flops(train_images(cell))
+        steps = 0
+        if step_flops:
+            steps = math.floor((cell.budget.train_flops * stage.share - prepare_flops) / step_flops)
+            if steps < 1:
+                needed = (prepare_flops + step_flops) / stage.share
+                raise UserError(
+                    f"{cell.name}: a budget of {cell.budget.train_flops:.3g} FLOPs has no step of "
+                    f"stage '{stage.name}'; it needs at least {needed:.3g}"
+                )
+        plans.append(StagePlan(stage.name, spent, prepare_flops, step_flops, steps))
+        spent = plans[-1].end_flops
+    return plans
+
+
+def new_model(cell: Cell, device: str) -> Model:
+    """The cell's model, initialised from the cell's seed, on the device."""
+    torch.manual_seed(derive_seed(cell.seed, "initialise"))
+    model = build(cell.model, DATASETS[cell.data.name])
+    if cell.train.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    return model.to(device)
+
+
+def check_budget(cells: Sequence[Cell]) -> None:
+    """Raises UserError if a cell's budget is too small for a step of any stage."""
+    # Seeds share their plan, so one of them is looked at.
+    for cell in {cell.name.rpartition("/")[0]: cell for cell in cells}.values():
+        plan_stages(cell, new_model(cell, "cpu"))
+
+
+def snapshot_steps(cell: Cell, plan: StagePlan) -> dict[int, float]:
+    """step -> fraction of the budget, for the fractions that fall within the last stage: before
+    it, a model cannot be sampled."""
+    steps = {plan.steps: 1.0}
+    for fraction in cell.budget.fractions:
+        target = fraction * cell.budget.train_flops
+        if plan.flops(1) <= target < plan.end_flops:
+            steps[int(target - plan.flops(0)) // plan.step_flops] = fraction
+    return steps
+
+
+def average(network: nn.Module, spec: TrainSpec, steps: int) -> AveragedModel:
+    """An exponential moving average of a network's weights and buffers.
+
+    Its half-life is a fraction of the stage's steps, and early on no more than a fraction of the
+    steps done, so that the first weights do not linger (Karras et al. 2022, appendix F.2).
+    """
+
+    @torch.no_grad()
+    def update(averaged: Tensors, current: Tensors, done: Tensor | int) -> None:
+        half_life = min(spec.ema_half_life * steps, spec.ema_rampup * float(done))
+        decay = 0.5 ** (1 / max(half_life, 1e-9))
+        for a, c in zip(averaged, current, strict=True):
+            # Counters (such as batches seen) are taken over as they are.
+            a.lerp_(c, 1 - decay) if a.is_floating_point() else a.copy_(c)
+
+    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
+
+
+@dataclass
+class Progress:
+    """Everything about a run that a checkpoint keeps beside the tensors."""
+
+    stage: int = 0
+    step: int = 0
+    status: str = "ok"
+    reason: str = ""
+    usage: Usage = field(default_factory=Usage)
+    curves: list[dict[str, float | str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training leaves behind, as kept in training.json.
+
+    status: "ok" or "diverged", with the reason. snapshots: fractions whose weights are kept.
+    curves: one row a logged point, with stage, step, train_flops, examples, seconds and the
+    stage's own values, each the mean since the row before.
+    """
+
+    status: str
+    reason: str
+    steps: int
+    examples: int
+    train_flops: int
+    parameters: int
+    snapshots: list[float]
+    unsampled: dict[str, str]
+    usage: Usage
+    curves: list[dict[str, float | str]]
+
+
+def parameters(model: nn.Module) -> int:
+    """Trainable parameters of all the model's networks."""
+    return sum(p.numel() for p in model.parameters())
+
+
+class Run:
+    """One cell's training in progress: what a checkpoint saves and restores."""
+
+    def __init__(self, cell: Cell, model: Model, plans: Sequence[StagePlan], device: str):
+        self.cell, self.model, self.plans, self.device = cell, model, plans, device
+        self.progress = Progress()
+        self.generator = seeded(device, cell.seed, "train")
+        self.averaged: AveragedModel | None = None
+
+    @property
+    def stage(self) -> Stage:
+        return self.model.stages[self.progress.stage]
+
+    @property
+    def plan(self) -> StagePlan:
+        return self.plans[self.progress.stage]
+
+    def save(self, directory: RunDirectory, usage: Usage) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict() if self.averaged else None,
+            "optimisers": {k: o.state_dict() for k, o in self.stage.optimisers.items()},
+            "generator": self.generator.get_state(),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state() if self.device.startswith("cuda") else None,
+            "progress": asdict(self.progress) | {"usage": asdict(usage)},
+        }
+        with atomic(directory.checkpoint) as temporary:
+            torch.save(state, temporary)
+
+    def restore(self, directory: RunDirectory) -> None:
+        try:
+            state = torch.load(directory.checkpoint, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise UserError(
+                f"cannot read the checkpoint {directory.checkpoint} ({type(error).__name__}); "
+                "delete it, or use --force, to train this cell from its start"
+            ) from None
+        usage = Usage(**state["progress"].pop("usage"))
+        self.progress = Progress(**state["progress"], usage=usage)
+        self.model.load_state_dict(state["model"])
+        self.start_averaging()
+        assert self.averaged is not None
+        self.averaged.load_state_dict(state["averaged"])
+        for name, optimiser in self.stage.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] is not None:
+            torch.cuda.set_rng_state(state["cuda"])
+
+    def start_averaging(self) -> None:
+        self.averaged = average(self.stage.network, self.cell.train, self.plan.steps)
+
+    def averaged_state(self) -> dict[str, Tensor]:
+        """The model's state with the current stage's network replaced by its average."""
+        state = dict(self.model.state_dict())
+        if self.averaged is not None:
+            names = {module: name for name, module in self.model.named_modules()}
+            prefix = names[self.stage.network]
+            for key, value in self.averaged.module.state_dict().items():
+                state[f"{prefix}.{key}" if prefix else key] = value
+        return {key: value.detach().cpu().contiguous() for key, value in state.items()}
+
+    def save_weights(self, directory: RunDirectory, fraction: float) -> None:
+        with atomic(directory.weights(fraction)) as temporary:
+            save_file(self.averaged_state(), temporary)
+
+
+def train(
+    cell: Cell,
+    data: ImageData,
+    directory: RunDirectory,
+    device: str,
+    report: Callable[[float], None] = lambda done: None,
+) -> Training:
+    """Train the cell, or go on with it, or return at once what a finished run left behind.
+
+    report is called with the part of the budget that is spent, in [0, 1].
+    """
+    if directory.training.exists():
+        return load_training(directory)
+    torch.set_num_threads(cell.train.threads)
+    model = new_model(cell, device)
+    torch.manual_seed(derive_seed(cell.seed, "train"))
+    plans = plan_stages(cell, model)
+    run = Run(cell, model, plans, device)
+    resumed = directory.checkpoint.exists()
+    if resumed:
+        run.restore(directory)
+    n = train_images(cell)
+    images = torch.from_numpy(data.train.images[:n]).to(device)
+    labels = torch.from_numpy(data.train.labels[:n]).to(device)
+
+    before = run.progress.usage
+    with Meter(device) as meter:
+        for index in range(run.progress.stage, len(plans)):
+            model.train()
+            if not resumed:
+                run.progress.stage, run.progress.step = index, 0
+            prepared = run.stage.prepare(
+                images, labels, seeded(device, cell.seed, "prepare", run.plan.name)
+            )
+            if run.plan.steps:
+                if not resumed:
+                    run.start_averaging()
+                run_stage(run, prepared, directory, lambda: before + meter.usage(), report)
+                assert run.averaged is not None
+                run.stage.network.load_state_dict(run.averaged.module.state_dict())
+                run.averaged = None
+            resumed = False
+            if run.progress.status != "ok":
+                break
+        if run.progress.status == "ok":
+            run.save_weights(directory, 1.0)
+        usage = before + meter.usage()
+    return finish(run, directory, usage)
+
+
+def run_stage(
+    run: Run,
+    prepared: Tensor,
+    directory: RunDirectory,
+    usage: Callable[[], Usage],
+    report: Callable[[float], None],
+) -> None:
+    """The steps of one stage, from where it stands to its end or to its divergence."""
+    cell, plan, stage, progress = run.cell, run.plan, run.stage, run.progress
+    assert run.averaged is not None
+    size = batch_size(cell)
+    per_epoch = len(prepared) // size
+    total = sum(p.steps for p in run.plans)
+    every = max(1, total // CURVE_POINTS)
+    last = progress.stage == len(run.plans) - 1
+    snapshots = snapshot_steps(cell, plan) if last else {}
+    order, order_epoch = torch.empty(0), -1
+    sums: dict[str, Tensor] = {}
+    since = 0
+    saved = time.monotonic()
+    while progress.step < plan.steps:
+        epoch, position = divmod(progress.step, per_epoch)
+        if epoch != order_epoch:
+            # A function of the seed and the epoch alone, so that resuming needs no state.
+            generator = seeded(run.device, cell.seed, "order", plan.name, epoch)
+            order = torch.randperm(len(prepared), generator=generator, device=run.device)
+            order_epoch = epoch
+        batch = prepared[order[position * size : (position + 1) * size]]
+        values = stage.step(batch, run.generator)
+        run.averaged.update_parameters(stage.network)
+        progress.step += 1
+        since += 1
+        for name, value in values.items():
+            sums[name] = sums[name] + value if name in sums else value.clone()
+
+        fraction = snapshots.get(progress.step)
+        if fraction is not None and fraction < 1:
+            run.save_weights(directory, fraction)
+        if progress.step % every and progress.step != plan.steps:
+            continue
+        used = usage()
+        done_before = sum(p.steps for p in run.plans[: progress.stage])
+        means = {name: float(value) / since for name, value in sums.items()}
+        sums, since = {}, 0
+        for name, mean in means.items():
+            if not math.isfinite(mean) or abs(mean) > EXPLODED:
+                progress.status = "diverged"
+                progress.reason = (
+                    f"{name} is {mean:.3g} at step {progress.step} of stage {plan.name}"
+                )
+                return
+        progress.curves.append(
+            {
+                "stage": plan.name,
+                "step": progress.step,
+                "train_flops": plan.flops(progress.step),
+                "examples": (done_before + progress.step) * size,
+                "seconds": round(used.seconds, 3),
+                **means,
+            }
+        )
+        report(plan.flops(progress.step) / cell.budget.train_flops)
+        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            run.save(directory, used)
+            saved = time.monotonic()
+
+
+def finish(run: Run, directory: RunDirectory, usage: Usage) -> Training:
+    """Write training.json; the checkpoint is not needed any more."""
+    progress, cell = run.progress, run.cell
+    steps = sum(p.steps for p in run.plans[: progress.stage]) + progress.step
+    kept = [f for f in cell.budget.fractions if directory.weights(f).exists()]
+    first = run.plans[-1].flops(1) / cell.budget.train_flops
+    not_begun = f"stage {run.plans[-1].name} has not begun"
+    lost = f"{progress.status}: {progress.reason}"
+    training = Training(
+        status=progress.status,
+        reason=progress.reason,
+        steps=steps,
+        examples=steps * batch_size(cell),
+        train_flops=run.plan.flops(progress.step),
+        parameters=parameters(run.model),
+        snapshots=kept,
+        unsampled={
+            f"{f:g}": not_begun if f < first else lost
+            for f in cell.budget.fractions
+            if f not in kept and not cell.is_control
+        },
+        usage=usage,
+        curves=progress.curves,
+    )
+    write_json(directory.training, asdict(training))
+    directory.checkpoint.unlink(missing_ok=True)
+    return training
+
+
+def load_training(directory: RunDirectory) -> Training:
+    content: dict[str, Any] = read_json(directory.training)
+    return Training(**content | {"usage": Usage(**content["usage"])})
+
+
+def trained_model(cell: Cell, directory: RunDirectory, fraction: float, device: str) -> Model:
+    """The model in evaluation mode with the averaged weights kept at a fraction of the budget."""
+    model = new_model(cell, device)
+    model.load_state_dict(load_file(directory.weights(fraction), device=device))
+    model.eval()
+    return model
