@@ -27,6 +27,7 @@ import filelock
 from genbench.errors import UserError
 from genbench.suite import Cell
 
+# Raised when the form of records changes; they are then written again, and nothing is recomputed.
 RECORD_VERSION = 1
 
 

@@ -163,8 +163,11 @@ def choose_cells(args: argparse.Namespace, target: str, profile: Profile) -> dic
 
 def is_done(record: dict[str, Any] | None, cell: Cell, device: str) -> bool:
     """Whether a record is of this very cell, and not of a crash."""
+    from genbench.records import RECORD_VERSION
+
     return (
         record is not None
+        and record["record_version"] == RECORD_VERSION
         and record["status"] != "crashed"
         and record["keys"]["evaluate_key"] == cell.evaluate_key(device)
     )

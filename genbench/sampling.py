@@ -18,11 +18,13 @@ from genbench.training import Training, seeded, trained_model
 
 @dataclass(frozen=True)
 class Sampling:
-    """Cost of drawing the final samples: `n` of them took `usage`; FLOPs of one, by formula."""
+    """Cost of sampling: the `n` final samples took `usage`; `flops` of one, by formula; all
+    samples, the intermediate ones included, took `seconds`."""
 
     n: int
     flops: int
     usage: Usage
+    seconds: float
 
 
 def sample(
@@ -38,6 +40,7 @@ def sample(
     """
     torch.set_num_threads(cell.train.threads)
     final: Sampling | None = None
+    seconds = 0.0
     for index, fraction in enumerate(training.snapshots):
         n = cell.sample.n if fraction == 1 else cell.sample.n_intermediate
         path = directory.samples(fraction)
@@ -49,11 +52,12 @@ def sample(
         with Meter(device) as meter, torch.inference_mode():
             batches = [model.sample(min(size, n - start), generator) for start in range(0, n, size)]
             usage = meter.usage()
+        seconds += usage.seconds
         images = torch.cat(batches).cpu().numpy()
         with atomic(path) as temporary, temporary.open("wb") as file:
             np.save(file, images)
         if fraction == 1:
-            final = Sampling(len(images), model.sample_flops(), usage)
+            final = Sampling(len(images), model.sample_flops(), usage, seconds)
             write_json(directory.sampling, asdict(final))
         report((index + 1) / len(training.snapshots))
     if final is None and directory.sampling.exists():

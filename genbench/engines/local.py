@@ -110,15 +110,15 @@ def run_cell(
 ) -> dict[str, Any]:
     """The three stages of one cell, each done once for its key; the outcome's part of a record."""
     peak = cost.matmul_peak(device, cell.train.threads)
-    with cost.Meter(device) as meter:
-        training = train(cell, data, directory, device, lambda done: display.advance("train", done))
-        sampling = sample(
-            cell, training, directory, device, lambda done: display.advance("sample", done)
-        )
-        evaluation = evaluate(
-            cell, training, data, directory, device, lambda done: display.advance("evaluate", done)
-        )
-        seconds = meter.usage().seconds
+    training = train(cell, data, directory, device, lambda done: display.advance("train", done))
+    sampling = sample(
+        cell, training, directory, device, lambda done: display.advance("sample", done)
+    )
+    evaluation = evaluate(
+        cell, training, data, directory, device, lambda done: display.advance("evaluate", done)
+    )
+    # Of the work itself, whenever it was done: the same for a run that was interrupted.
+    seconds = training.usage.seconds + evaluation.seconds + (sampling.seconds if sampling else 0)
     return {
         "status": evaluation.status,
         "reason": evaluation.reason,

@@ -1,0 +1,174 @@
+"""How sure we are: intervals over seeds, and what reads them from the results tables.
+
+All intervals are Student's t intervals. They rest on normality of the values over seeds, and with
+few seeds nothing can check that: at n = 3 the mean stands within 4.30 standard errors, and one odd
+seed moves both the mean and the width. They say how far the mean would move had the models been
+trained again from other seeds, and nothing about other data sets, budgets or settings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, stats
+
+from genbench.models import FAMILIES, MODELS
+from genbench.tables import Results
+
+FAILED = ("diverged", "collapsed", "crashed")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with the ends of its interval, over n values. The ends are NaN where n < 2, the mean
+    too where n = 0."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def half_width(self) -> float:
+        return (self.high - self.low) / 2
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether the interval leaves the sign open; one that does not exist does, too."""
+        return not (self.low > 0 or self.high < 0)
+
+
+def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Estimate:
+    """Mean and Student-t interval: mean +- t_{n-1} s / sqrt(n).
+
+    It rests on normality; at n = 3, t = 4.30. Raises ValueError for NaN or infinity: whoever leaves
+    out runs without a value says so where the result is shown.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(x).all():
+        raise ValueError(f"expected finite values, got {x}")
+    n = len(x)
+    mean = float(x.mean()) if n else math.nan
+    if n < 2:
+        return Estimate(mean, math.nan, math.nan, n)
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * x.std(ddof=1) / math.sqrt(n))
+    return Estimate(mean, mean - half, mean + half, n)
+
+
+def paired_difference(
+    a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95
+) -> Estimate:
+    """Mean of a - b over the seeds that both have, with its t interval.
+
+    a, b: seed -> value. Pairing takes out what seeds share; where two models share nothing by
+    having the same seed, it is still valid and only gives up degrees of freedom.
+    """
+    shared = sorted(set(a) & set(b))
+    return mean_interval([a[seed] - b[seed] for seed in shared], confidence)
+
+
+def detectable_difference(
+    deviation: float, n: int, power: float = 0.8, confidence: float = 0.95
+) -> float:
+    """The true mean difference that a two-sided paired t test would find with probability `power`,
+    when differences have standard deviation `deviation` and there are n of them.
+
+    Solved from the noncentral t distribution. NaN where n < 2.
+    """
+    if n < 2 or not math.isfinite(deviation):
+        return math.nan
+    critical = stats.t.ppf((1 + confidence) / 2, n - 1)
+
+    def missing(shift: float) -> float:
+        found = stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift)
+        return float(found) - power
+
+    return float(optimize.brentq(missing, 0, 100)) * deviation / math.sqrt(n)
+
+
+def of_suite(results: Results, suite: str) -> Results:
+    """The results of the cells that belong to a suite, with plain data and plain models."""
+    cells = results.cells
+    member = cells["suite"].str.split("+").map(lambda names: suite in names)
+    plain = (cells["variant"] == "") & (cells["data_variant"] == "")
+    cells = cells[member & plain].reset_index(drop=True)
+
+    def within(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["cell"].isin(cells["cell"])].reset_index(drop=True)
+
+    return replace(
+        results,
+        cells=cells,
+        metrics=within(results.metrics),
+        costs=within(results.costs),
+        curves=within(results.curves),
+    )
+
+
+def in_order(cells: pd.DataFrame) -> pd.DataFrame:
+    """Rows by data set, then family and model as the register has them, then seed; the columns
+    `title` (a model's name for readers) is added."""
+    models = list(MODELS)
+    known = cells["model"].map(lambda name: models.index(name) if name in models else len(models))
+    family = cells["family"].map(lambda name: FAMILIES.index(name) if name in FAMILIES else 9)
+    dataset = cells["dataset"].map({"digits": 0, "mnist": 1, "fashion-mnist": 2}).fillna(3)
+    order = pd.DataFrame(
+        {"dataset": dataset, "name": cells["dataset"], "family": family, "model": known,
+         "seed": cells["seed"]}
+    ).sort_values(["dataset", "name", "family", "model", "seed"])  # fmt: skip
+    titles = cells["model"].map(lambda name: MODELS[name].title if name in MODELS else name)
+    return cells.assign(title=titles).loc[order.index].reset_index(drop=True)
+
+
+def final(results: Results, metric: str, split: str = "test") -> pd.DataFrame:
+    """Every cell, in order, with the metric's final value in `value`; NaN where it has none."""
+    rows = results.metrics
+    chosen = rows[(rows["metric"] == metric) & (rows["split"] == split) & (rows["fraction"] == 1)]
+    values = chosen[["cell", "value"]]
+    return in_order(results.cells).merge(values, on="cell", how="left", validate="one_to_one")
+
+
+def costs(results: Results, cost: str) -> pd.DataFrame:
+    """Every cell that is not a control, in order, with a cost in `value`; NaN where it has none."""
+    cells = results.cells[results.cells["family"] != "control"]
+    rows = results.costs[results.costs["cost"] == cost]
+    values = rows[["cell", "value"]]
+    return in_order(cells).merge(values, on="cell", how="left", validate="one_to_one")
+
+
+def over_seeds(frame: pd.DataFrame, column: str = "value") -> pd.DataFrame:
+    """One row for each data set and model of `final` or `costs`: `estimate` (an Estimate over the
+    seeds that have a value), `runs` and `failed` (how many there are, and how many failed)."""
+    keys = ["dataset", "family", "model", "title"]
+    rows = []
+    for key, group in frame.groupby(keys, sort=False):
+        rows.append(
+            {
+                **dict(zip(keys, key, strict=True)),
+                "estimate": mean_interval(group[column].dropna().to_numpy()),
+                "runs": len(group),
+                "failed": int(group["status"].isin(FAILED).sum()),
+            }
+        )
+    return pd.DataFrame(rows, columns=[*keys, "estimate", "runs", "failed"])
+
+
+def differences(frame: pd.DataFrame, column: str = "value") -> pd.DataFrame:
+    """Paired differences between all pairs of models, controls left out, on each data set.
+
+    Columns: dataset, a, b (models), title_a, title_b, and `difference`, the Estimate of a - b.
+    """
+    models = frame[frame["family"] != "control"].dropna(subset=[column])
+    rows = []
+    for dataset, on_it in models.groupby("dataset", sort=False):
+        groups = list(on_it.groupby(["model", "title"], sort=False))
+        for i, ((a, title_a), first) in enumerate(groups):
+            for (b, title_b), second in groups[i + 1 :]:
+                left, right = first.set_index("seed")[column], second.set_index("seed")[column]
+                difference = paired_difference(left.to_dict(), right.to_dict())
+                rows.append((dataset, a, b, title_a, title_b, difference))
+    return pd.DataFrame(rows, columns=["dataset", "a", "b", "title_a", "title_b", "difference"])
