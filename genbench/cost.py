@@ -100,22 +100,24 @@ def backward_flops(
 
 
 @functools.cache
-def matmul_peak(device: str, threads: int, size: int = 2048, seconds: float = 0.5) -> float:
+def matmul_peak(device: str, threads: int, size: int = 1024, seconds: float = 0.5) -> float:
     """The machine's best float32 matrix-product rate, in FLOP/s, measured once per process.
 
-    The best of repeated products of two (size, size) matrices within about `seconds`, so that a
-    passing disturbance does not lower it.
+    The best of repeated products of two (size, size) matrices within about `seconds`. On a CPU it
+    is taken per second of CPU time over `threads`, as training's rates are, so that another
+    process on the machine lowers neither.
     """
+    clock = time.perf_counter if device != "cpu" else lambda: time.process_time() / threads
     torch.set_num_threads(threads)
     a = torch.randn(size, size, device=device, generator=torch.Generator(device).manual_seed(0))
     best = math.inf
     start = time.perf_counter()
     runs = 0
     while runs < 3 or time.perf_counter() - start < seconds:
-        before = time.perf_counter()
+        before = clock()
         a @ a
         synchronise(device)
-        best = min(best, time.perf_counter() - before)
+        best = min(best, clock() - before)
         runs += 1
     return 2 * size**3 / best
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import genbench
 
+Provenance = dict[str, str | int | dict[str, str]]
+
 PACKAGES = ("torch", "torchvision", "transformers", "torch-fidelity", "numpy", "scipy")
 
 
@@ -54,7 +56,7 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def provenance(device: str, threads: int) -> dict[str, str | int | dict[str, str]]:
+def provenance(device: str, threads: int) -> Provenance:
     """What a record says of where and when it was made."""
     import torch
 

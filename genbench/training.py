@@ -26,6 +26,7 @@ from genbench.data import DATASETS, ImageData
 from genbench.errors import UserError
 from genbench.models import build
 from genbench.models.interface import Model, Stage
+from genbench.provenance import Provenance, provenance
 from genbench.records import RunDirectory, atomic, read_json, write_json
 from genbench.suite import Cell, TrainSpec
 
@@ -161,7 +162,8 @@ class Training:
 
     status: "ok" or "diverged", with the reason. snapshots: fractions whose weights are kept.
     curves: one row a logged point, with stage, step, train_flops, examples, seconds and the
-    stage's own values, each the mean since the row before.
+    stage's own values, each the mean since the row before. provenance: where, when and with what
+    code it was trained; a record that is written again later keeps it.
     """
 
     status: str
@@ -174,6 +176,7 @@ class Training:
     unsampled: dict[str, str]
     usage: Usage
     curves: list[dict[str, float | str]]
+    provenance: Provenance
 
 
 def parameters(model: nn.Module) -> int:
@@ -390,6 +393,7 @@ def finish(run: Run, directory: RunDirectory, usage: Usage) -> Training:
         },
         usage=usage,
         curves=progress.curves,
+        provenance=provenance(run.device, cell.train.threads),
     )
     write_json(directory.training, asdict(training))
     directory.checkpoint.unlink(missing_ok=True)

@@ -46,9 +46,7 @@ def run(
             data = {cell.data.name: load(cell.data.name)}
         display.begin(cell.name)
         directory = RunDirectory(runs, cell, device)
-        base = identity(cell, suites, profile, directory) | {
-            "provenance": provenance(device, cell.train.threads)
-        }
+        base = identity(cell, suites, profile, directory)
         path = record_path(results, cell.name)
         try:
             with directory.locked():
@@ -64,7 +62,7 @@ def run(
             raise
         except Exception as error:
             display.line(traceback.format_exc())
-            record = base | crashed(error)
+            record = base | crashed(error) | {"provenance": provenance(device, cell.train.threads)}
             if not path.exists():
                 write_json(path, record)
         records[cell.name] = record
@@ -128,8 +126,11 @@ def run_cell(
         "parameters": training.parameters,
         "sampled": sampling is not None,
         "metrics": evaluation.metrics,
-        "costs": [] if cell.is_control else costs(training, sampling, evaluation, peak),
+        "costs": []
+        if cell.is_control
+        else costs(cell, training, sampling, evaluation, device, peak),
         "curves": training.curves,
+        "provenance": training.provenance,
         "wall_seconds": round(seconds, 3),
     }
 
@@ -153,28 +154,41 @@ def crashed(error: Exception) -> dict[str, Any]:
 
 
 def costs(
-    training: Training, sampling: Sampling | None, evaluation: Evaluation, peak: float
+    cell: Cell,
+    training: Training,
+    sampling: Sampling | None,
+    evaluation: Evaluation,
+    device: str,
+    peak: float,
 ) -> list[dict[str, Any]]:
-    """The rows of costs.csv but `cell`; results/README.md says what each is."""
+    """The rows of costs.csv but `cell`; results/README.md says what each is.
+
+    Rates are per second of work: on a CPU this process's CPU time over its threads, which other
+    processes cannot stretch as they can wall time; wall time elsewhere.
+    """
+
+    def work_seconds(usage: cost.Usage) -> float:
+        return usage.cpu_seconds / cell.train.threads if device == "cpu" else usage.seconds
+
     used = training.usage
-    rate = training.train_flops / used.seconds
+    seconds = work_seconds(used)
+    rate = training.train_flops / seconds
     rows: list[tuple[str, float, str]] = [
         ("parameters", training.parameters, "parameters"),
         ("train_flops", training.train_flops, "FLOPs"),
-        ("train_seconds", used.seconds, "s"),
-        ("train_cpu_seconds", used.cpu_seconds, "s"),
+        ("train_seconds", seconds, "s"),
+        ("train_wall_seconds", used.seconds, "s"),
         ("train_other_cpu", used.other_cpu, "share"),
-        ("examples_per_second", training.examples / used.seconds, "examples/s"),
+        ("examples_per_second", training.examples / seconds, "examples/s"),
         ("train_flops_per_second", rate, "FLOP/s"),
         ("matmul_peak", peak, "FLOP/s"),
         ("utilisation", rate / peak, "share"),
         ("peak_memory", used.peak_memory, "bytes"),
-        ("evaluate_seconds", evaluation.seconds, "s"),
+        ("evaluate_wall_seconds", evaluation.seconds, "s"),
     ]
     if sampling is not None:
-        scale = 1000 / sampling.n
         rows += [
-            ("sample_seconds_per_1000", sampling.usage.seconds * scale, "s"),
+            ("sample_seconds_per_1000", work_seconds(sampling.usage) * 1000 / sampling.n, "s"),
             ("sample_flops_per_1000", sampling.flops * 1000, "FLOPs"),
             ("sample_other_cpu", sampling.usage.other_cpu, "share"),
         ]
