@@ -181,12 +181,8 @@ class Meter:
         else:
             self._watcher = threading.Thread(target=self._watch, args=(interval,), daemon=True)
             self._watcher.start()
-        self._busy, self._own = _busy_seconds(), self._own_seconds()
+        self._busy, self._own = _busy_seconds(), time.process_time()
         self._start = time.perf_counter()
-
-    def _own_seconds(self) -> float:
-        times = self._process.cpu_times()
-        return times.user + times.system
 
     def _watch(self, interval: float) -> None:
         while not self._stop.is_set():
@@ -196,7 +192,7 @@ class Meter:
     def usage(self) -> Usage:
         """What has been used so far."""
         synchronise(self.device)
-        own = self._own_seconds() - self._own
+        own = time.process_time() - self._own
         on_cuda = self.device.startswith("cuda")
         return Usage(
             seconds=time.perf_counter() - self._start,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 from tqdm import tqdm
@@ -12,8 +13,9 @@ from tqdm import tqdm
 class Display:
     """Progress over a number of cells. stdout is left to results."""
 
-    def __init__(self, cells: int, stream: TextIO | None = None):
-        self.cells = cells
+    def __init__(self, weights: Sequence[float], stream: TextIO | None = None):
+        """weights: how long each cell takes, in any unit; the time left is reckoned from them."""
+        self.weights = list(weights)
         self.stream = stream or sys.stderr
         self.started = time.monotonic()
         self.index = 0
@@ -22,7 +24,7 @@ class Display:
         self.bar: tqdm[NoReturn] | None = None
         if self.stream.isatty():
             self.bar = tqdm(
-                total=float(cells),
+                total=sum(self.weights),
                 file=self.stream,
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} < {remaining}",
                 leave=False,
@@ -35,30 +37,35 @@ class Display:
         """A stage of the current cell is `done`, in [0, 1]. Training is most of a cell's time."""
         start, share = {"train": (0.0, 0.8), "sample": (0.8, 0.1), "evaluate": (0.9, 0.1)}[stage]
         if self.bar is not None:
-            self.bar.set_description_str(
-                f"[{self.index + 1}/{self.cells}] {self.cell} {stage}", refresh=False
-            )
-            self.bar.n = self.index + start + share * done
+            self.bar.set_description_str(f"{self._place()} {stage}", refresh=False)
+            self.bar.n = self._passed() + (start + share * done) * self.weights[self.index]
             self.bar.refresh()
         elif stage != self.stage:
-            self.line(f"[{self.index + 1}/{self.cells}] {self.cell}: {stage}{self._left()}")
+            self.line(f"{self._place()}: {stage}{self._left()}")
         self.stage = stage
 
     def end(self, outcome: str) -> None:
-        self.line(f"[{self.index + 1}/{self.cells}] {self.cell}: {outcome}")
+        self.line(f"{self._place()}: {outcome}")
         self.index += 1
+
+    def _place(self) -> str:
+        return f"[{self.index + 1}/{len(self.weights)}] {self.cell}"
+
+    def _passed(self) -> float:
+        return sum(self.weights[: self.index])
+
+    def _left(self) -> str:
+        passed = self._passed()
+        if not passed:
+            return ""
+        left = (time.monotonic() - self.started) / passed * sum(self.weights[self.index :])
+        return f" (about {duration(left)} left)"
 
     def line(self, text: str) -> None:
         if self.bar is not None:
             self.bar.write(text, file=self.stream)
         else:
             print(text, file=self.stream, flush=True)
-
-    def _left(self) -> str:
-        if not self.index:
-            return ""
-        seconds = (time.monotonic() - self.started) / self.index * (self.cells - self.index)
-        return f" (about {duration(seconds)} left)"
 
     def close(self) -> None:
         if self.bar is not None:

@@ -118,6 +118,12 @@ def record_path(results: Path, cell_name: str) -> Path:
 
 
 def load_records(results: Path) -> list[dict[str, Any]]:
-    """All records of a profile's results folder, in the order of their cells' names."""
-    records = [read_json(path) for path in sorted((results / "records").rglob("*.json"))]
+    """All records of a profile's results folder, in the order of their cells' names. Raises
+    UserError for a file that holds none."""
+    records = []
+    for path in sorted((results / "records").rglob("*.json")):
+        record = read_json(path)
+        if not isinstance(record, dict) or not {"cell", "record_version"} <= record.keys():
+            raise UserError(f"{path} is not a record; restore it from git or delete it")
+        records.append(record)
     return sorted(records, key=lambda record: record["cell"])

@@ -113,17 +113,7 @@ def choose_results(option: Path | None, profile: str) -> Path:
     """The profile's results folder, shown to be writable."""
     from genbench.tables import results_root
 
-    folder = (option or results_root()) / profile
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"--results: cannot write to {folder} ({error.strerror}); name a writable folder"
-        ) from None
-    return folder
+    return writable((option or results_root()) / profile, "--results")
 
 
 def choose_runs(option: Path | None) -> Path:
@@ -131,12 +121,19 @@ def choose_runs(option: Path | None) -> Path:
     import platformdirs
 
     default = os.environ.get("GENBENCH_RUNS") or platformdirs.user_data_path("genbench") / "runs"
-    folder = Path(option or default)
+    return writable(Path(option or default), "--runs")
+
+
+def writable(folder: Path, option: str) -> Path:
+    """The folder, made if need be. Raises UserError, naming the option, if it takes no files."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
     except OSError as error:
         raise UserError(
-            f"--runs: cannot make the folder {folder} ({error.strerror}); name another"
+            f"{option}: cannot write to {folder} ({error.strerror}); name a writable folder"
         ) from None
     return folder
 
@@ -188,6 +185,9 @@ def run_cells(args: argparse.Namespace, target: str) -> int:
         for name, (cell, suites) in work.items()
         if args.force or not is_done(records.get(name), cell, device)
     }
+    for name, (_, suites) in work.items():
+        if name not in todo:
+            join_suites(results, records[name], suites)
     made: dict[str, Any] = {}
     if todo:
         from genbench.data import fetch
@@ -197,7 +197,8 @@ def run_cells(args: argparse.Namespace, target: str) -> int:
 
         check_budget([cell for cell, _ in todo.values()])
         fetch(sorted({cell.data.name for cell, _ in todo.values()}))
-        display = Display(len(todo))
+        # A control has no training: it takes about a tenth of a trained cell's time.
+        display = Display([0.1 if cell.is_control else 1.0 for cell, _ in todo.values()])
         try:
             made = local.run(
                 list(todo.values()),
@@ -220,6 +221,15 @@ def run_cells(args: argparse.Namespace, target: str) -> int:
         f"{len(made)} cells computed, {len(rows) - len(made)} were up to date; tables in {results}",
     )
     return 1 if any(row["status"] == "crashed" for row in rows) else 0
+
+
+def join_suites(results: Path, record: dict[str, Any], suites: Sequence[str]) -> None:
+    """Note in the record of a cell that was run for other suites that it belongs to these, too."""
+    from genbench.records import record_path, write_json
+
+    if not set(suites) <= set(record["suites"]):
+        record["suites"] = sorted({*suites, *record["suites"]})
+        write_json(record_path(results, record["cell"]), record)
 
 
 def existing_records(results: Path) -> dict[str, Any]:

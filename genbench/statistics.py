@@ -9,7 +9,7 @@ trained again from other seeds, and nothing about other data sets, budgets or se
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -77,17 +77,36 @@ def detectable_difference(
     """The true mean difference that a two-sided paired t test would find with probability `power`,
     when differences have standard deviation `deviation` and there are n of them.
 
-    Solved from the noncentral t distribution. NaN where n < 2.
+    NaN where n < 2.
     """
     if n < 2 or not math.isfinite(deviation):
         return math.nan
-    critical = stats.t.ppf((1 + confidence) / 2, n - 1)
+    # The noncentral t distribution, as a mixture over the estimated deviation: SciPy's own returns
+    # NaN for few degrees of freedom.
+    ranks = (np.arange(4000) + 0.5) / 4000
+    estimated = np.sqrt(stats.chi2.ppf(ranks, n - 1) / (n - 1))
+    reach = stats.t.ppf((1 + confidence) / 2, n - 1) * estimated
 
     def missing(shift: float) -> float:
-        found = stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift)
-        return float(found) - power
+        found = stats.norm.sf(reach - shift) + stats.norm.cdf(-reach - shift)
+        return float(found.mean()) - power
 
-    return float(optimize.brentq(missing, 0, 100)) * deviation / math.sqrt(n)
+    enough = 1.0
+    while missing(enough) < 0:
+        enough *= 2
+    return float(optimize.brentq(missing, 0, enough)) * deviation / math.sqrt(n)
+
+
+def deviation_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Estimate:
+    """Standard deviation with its chi-square interval, which rests on normality; NaN for n < 2."""
+    x = np.asarray(values, dtype=np.float64)
+    n = len(x)
+    if n < 2:
+        return Estimate(math.nan, math.nan, math.nan, n)
+    s = float(x.std(ddof=1))
+    tails = ((1 + confidence) / 2, (1 - confidence) / 2)
+    low, high = (s * math.sqrt((n - 1) / stats.chi2.ppf(tail, n - 1)) for tail in tails)
+    return Estimate(s, float(low), float(high), n)
 
 
 def of_suite(results: Results, suite: str) -> Results:
@@ -95,14 +114,19 @@ def of_suite(results: Results, suite: str) -> Results:
     cells = results.cells
     member = cells["suite"].str.split("+").map(lambda names: suite in names)
     plain = (cells["variant"] == "") & (cells["data_variant"] == "")
-    cells = cells[member & plain].reset_index(drop=True)
+    return keep(results, cells[member & plain]["cell"])
+
+
+def keep(results: Results, names: Iterable[str]) -> Results:
+    """The results of the named cells alone."""
+    wanted = set(names)
 
     def within(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame[frame["cell"].isin(cells["cell"])].reset_index(drop=True)
+        return frame[frame["cell"].isin(wanted)].reset_index(drop=True)
 
     return replace(
         results,
-        cells=cells,
+        cells=within(results.cells),
         metrics=within(results.metrics),
         costs=within(results.costs),
         curves=within(results.curves),
@@ -168,7 +192,64 @@ def differences(frame: pd.DataFrame, column: str = "value") -> pd.DataFrame:
         groups = list(on_it.groupby(["model", "title"], sort=False))
         for i, ((a, title_a), first) in enumerate(groups):
             for (b, title_b), second in groups[i + 1 :]:
-                left, right = first.set_index("seed")[column], second.set_index("seed")[column]
-                difference = paired_difference(left.to_dict(), right.to_dict())
+                left = dict(zip(first["seed"], first[column], strict=True))
+                right = dict(zip(second["seed"], second[column], strict=True))
+                difference = paired_difference(left, right)
                 rows.append((dataset, a, b, title_a, title_b, difference))
     return pd.DataFrame(rows, columns=["dataset", "a", "b", "title_a", "title_b", "difference"])
+
+
+def positions(results: Results) -> pd.DataFrame:
+    """One row a cell and evaluated fraction of its budget: `fraction`, and what had been spent by
+    then as `train_flops`, `examples` and `seconds`, read off the training curves."""
+    rows = []
+    cells = results.cells[results.cells["family"] != "control"]
+    fractions = results.metrics.groupby("cell")["fraction"].unique()
+    curves = dict(list(results.curves.groupby("cell")))
+    for cell in cells.to_dict("records"):
+        name = cell["cell"]
+        if name not in curves or name not in fractions:
+            continue
+        points = curves[name].drop_duplicates("train_flops").sort_values("train_flops")
+        for fraction in sorted(fractions[name]):
+            flops = min(fraction * cell["budget_flops"], cell["train_flops"])
+            spent = {
+                column: float(np.interp(flops, points["train_flops"], points[column]))
+                for column in ("examples", "seconds")
+            }
+            rows.append({"cell": name, "fraction": fraction, "train_flops": flops, **spent})
+    columns = ["cell", "fraction", "train_flops", "examples", "seconds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def progress(results: Results, metric: str = "fd") -> pd.DataFrame:
+    """A metric on the validation split at every evaluated fraction of the budget, in order, beside
+    what had been spent by then. Fractions without a value are left out."""
+    rows = results.metrics
+    rows = rows[(rows["metric"] == metric) & (rows["split"] == "validation")]
+    rows = rows[["cell", "fraction", "value"]].dropna()
+    cells = in_order(results.cells).drop(columns=["train_flops", "examples"])
+    return cells.merge(positions(results).merge(rows, on=["cell", "fraction"]), on="cell")
+
+
+def reversals(table: pd.DataFrame) -> pd.DataFrame:
+    """How steadily each cell of `progress` fell: one row a cell with `moves` (from one evaluated
+    fraction to the next), `rises` among them, and `largest` rise as a share of the value before
+    (0 where there is none)."""
+    rows = []
+    for cell, group in table.groupby("cell", sort=False):
+        values = group.sort_values("fraction")["value"].to_numpy()
+        change = values[1:] / values[:-1] - 1
+        rises = change[change > 0]
+        largest = float(rises.max()) if len(rises) else 0.0
+        rows.append({"cell": cell, "moves": len(change), "rises": len(rises), "largest": largest})
+    cells = table.drop_duplicates("cell")[["cell", "dataset", "family", "model", "title", "seed"]]
+    columns = ["cell", "moves", "rises", "largest"]
+    return cells.merge(pd.DataFrame(rows, columns=columns), on="cell")
+
+
+def to_reach(table: pd.DataFrame, target: float) -> pd.DataFrame:
+    """The first row of each cell of `progress` at or under `target`; cells that never get there
+    have no row."""
+    reached = table[table["value"] <= target].sort_values("fraction", kind="stable")
+    return reached.drop_duplicates("cell")

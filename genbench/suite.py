@@ -38,7 +38,7 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 class Spec(BaseModel):
     """A frozen specification that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataSpec(Spec):
@@ -223,8 +223,8 @@ class Profile(Spec):
 class Grid(Spec):
     """Every model of the list on every data set of the list."""
 
-    datasets: tuple[DataSpec, ...]
-    models: tuple[ModelSpec, ...]
+    datasets: tuple[DataSpec, ...] = Field(min_length=1)
+    models: tuple[ModelSpec, ...] = Field(min_length=1)
 
 
 class Suite(Spec):
@@ -278,13 +278,17 @@ def validate(cls: type[T], content: Any, where: str) -> T:
     try:
         return cls.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "top level"
+        # A misspelt key comes first: the key that is missing for it is only what follows.
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+        loc, message = first["loc"], first["msg"].removeprefix("Value error, ")
+        if loc and loc[-1] == "bool":
+            # The first of a Scalar's four types, all of which failed.
+            loc, message = loc[:-1], "expected a finite number, a word, true or false"
+        place = ".".join(str(part) for part in loc) or "top level"
         if first["type"] == "extra_forbidden":
-            known = _fields_at(cls, first["loc"][:-1])
-            what = unknown("key", str(first["loc"][-1]), known)
+            what = unknown("key", str(loc[-1]), _fields_at(cls, loc[:-1]))
         else:
-            what = first["msg"].removeprefix("Value error, ")
+            what = message
             if first["type"] not in ("missing", "value_error"):
                 what += f" (found {first['input']!r})"
         raise UserError(f"{where}: at {place}: {what}") from None
@@ -313,6 +317,9 @@ def read_yaml(text: str, where: str) -> Any:
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "cannot be parsed"
         raise UserError(f"{where}{line}: not valid YAML: {problem}") from None
+    except (ValueError, RecursionError) as error:
+        # A date such as 2024-13-45, or brackets nested by the hundred.
+        raise UserError(f"{where}: not valid YAML: {error}") from None
 
 
 def _entry(entry: Any, params: bool) -> Any:
@@ -324,6 +331,18 @@ def _entry(entry: Any, params: bool) -> Any:
     return entry
 
 
+def _grid(grid: Any) -> Any:
+    """A grid with its entries written out; what is no grid or no list is left to be refused."""
+    if not isinstance(grid, dict):
+        return grid
+    entries = {
+        key: [_entry(entry, params) for entry in grid[key]]
+        for key, params in (("datasets", False), ("models", True))
+        if isinstance(grid.get(key), list)
+    }
+    return {**grid, **entries}
+
+
 def parse_suite(text: str, where: str) -> Suite:
     """A suite from YAML text; models and their parameters are checked too."""
     from genbench.models import resolve
@@ -333,16 +352,7 @@ def parse_suite(text: str, where: str) -> Suite:
         raise UserError(f"{where}: a suite is a mapping with name, title, modality and grids")
     grids = content.get("grids")
     if isinstance(grids, list):
-        content["grids"] = [
-            {
-                **grid,
-                "datasets": [_entry(entry, params=False) for entry in grid.get("datasets") or []],
-                "models": [_entry(entry, params=True) for entry in grid.get("models") or []],
-            }
-            if isinstance(grid, dict)
-            else grid
-            for grid in grids
-        ]
+        content["grids"] = [_grid(grid) for grid in grids]
     suite = validate(Suite, content, where)
     if suite.name in (*COMMANDS, *RESERVED):
         raise UserError(f"{where}: at name: '{suite.name}' is a command's name; choose another")

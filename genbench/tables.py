@@ -33,6 +33,13 @@ METRICS = [
 COSTS = ["cell", "cost", "value", "unit"]
 CURVES = ["cell", "stage", "step", "train_flops", "examples", "seconds", "name", "value"]
 
+# Columns of the CSVs that hold numbers or truth values; the others hold text, even where it looks
+# like a number.
+_NOT_TEXT = {
+    "seed", "steps", "examples", "train_flops", "budget_flops", "parameters", "threads",
+    "fraction", "metric_version", "value", "n_samples", "higher_is_better",
+}  # fmt: skip
+
 # Columns of a curve's row that say where it stands; the others are values.
 _POSITION = ("stage", "step", "train_flops", "examples", "seconds")
 
@@ -104,7 +111,8 @@ def _manifest(folder: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
     files = sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and path.name not in ("manifest.json", ".lock")
+        # A hidden file is a lock, or one that another process is writing.
+        if path.is_file() and path.name != "manifest.json" and not path.name.startswith(".")
     )
     origins = [record["provenance"] for record in records]
     dates = sorted(origin["date"] for origin in origins)
@@ -146,14 +154,10 @@ def load(profile: str, root: Path | None = None) -> Results:
             f"{folder} holds no results; make them with: "
             f"python -m genbench.run all --profile {profile}"
         )
-    # Text columns are empty, not missing, where there is nothing to say.
-    text = {"variant": "", "data_variant": "", "reason": "", "commit": ""}
     frames = {
-        name: pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""])
-        for name in ("cells", "metrics", "costs")
+        name: _read(folder / f"{name}.csv", columns)
+        for name, columns in (("cells", CELLS), ("metrics", METRICS), ("costs", COSTS))
     }
-    frames["cells"] = frames["cells"].fillna(text)
-    frames["metrics"] = frames["metrics"].fillna({"reason": "", "extractor": ""})
     return Results(
         profile=profile,
         curves=pd.read_parquet(folder / "curves.parquet"),
@@ -161,6 +165,18 @@ def load(profile: str, root: Path | None = None) -> Results:
         folder=folder,
         **frames,
     )
+
+
+def _read(path: Path, columns: list[str]) -> pd.DataFrame:
+    """A table whose text columns are empty, not missing, where there is nothing to say."""
+    text = [column for column in columns if column not in _NOT_TEXT]
+    frame = pd.read_csv(
+        path,
+        dtype=dict.fromkeys(text, "str"),
+        keep_default_na=False,
+        na_values=[""],
+    )
+    return frame.fillna(dict.fromkeys(text, ""))
 
 
 def relative_scale(metrics: pd.DataFrame, cells: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -322,6 +322,7 @@ def run_stage(
     order, order_epoch = torch.empty(0), -1
     sums: dict[str, Tensor] = {}
     since = 0
+    unchecked: list[float] = []
     saved = time.monotonic()
     while progress.step < plan.steps:
         epoch, position = divmod(progress.step, per_epoch)
@@ -341,6 +342,7 @@ def run_stage(
         fraction = snapshots.get(progress.step)
         if fraction is not None and fraction < 1:
             run.save_weights(directory, fraction)
+            unchecked.append(fraction)
         if progress.step % every and progress.step != plan.steps:
             continue
         used = usage()
@@ -353,7 +355,11 @@ def run_stage(
                 progress.reason = (
                     f"{name} is {mean:.3g} at step {progress.step} of stage {plan.name}"
                 )
+                # Weights kept since the values were last looked at may be broken already.
+                for fraction in unchecked:
+                    directory.weights(fraction).unlink()
                 return
+        unchecked = []
         progress.curves.append(
             {
                 "stage": plan.name,

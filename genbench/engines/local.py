@@ -53,11 +53,12 @@ def run(
                 if force:
                     directory.forget()
                 record = base | run_cell(cell, data[cell.data.name], directory, device, display)
-                write_json(path, record)
                 if record["sampled"]:
                     images = np.load(directory.samples(1.0), mmap_mode="r")
                     levels = DATASETS[cell.data.name].levels
                     save_grid(images, levels, grid_path(results, cell.name))
+                # Last, because a cell with a record is done.
+                write_json(path, record)
         except (UserError, OSError):
             raise
         except Exception as error:

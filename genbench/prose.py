@@ -1,0 +1,417 @@
+"""What chapters say: numbers with unit and interval, sentences made from them, captioned figures
+and tables that show in the book and in JupyterLab alike, and where all of it comes from.
+
+The book reads the Markdown that these objects offer, JupyterLab the HTML beside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import inspect
+import io
+import math
+import re
+import string
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure as Plot
+
+from genbench.metrics import METRICS
+from genbench.statistics import FAILED, Estimate, final, in_order, mean_interval, over_seeds
+from genbench.tables import Results, relative_scale
+
+NONE = "–"  # what a table shows where there is no value
+
+# What a cell of a column of numbers starts with.
+NUMBER = re.compile(rf"[−\d]|{NONE}|$")
+
+# unit -> (factor, what is written after the number)
+UNITS: dict[str, tuple[float, str]] = {
+    "": (1, ""),
+    "%": (100, "%"),
+    "bytes": (2**-20, " MiB"),
+    "bits per pixel": (1, " bits per pixel"),
+    "bits": (1, " bits"),
+    "s": (1, " s"),
+    "FLOPs": (1, " FLOPs"),
+    "FLOP/s": (1, " FLOP/s"),
+    "examples/s": (1, " examples/s"),
+}
+
+
+def say(value: float | Estimate, unit: str = "", digits: int = 3, *, compact: bool = False) -> str:
+    """A number for a reader: `8.31`, `12.4%`, `1.0×10¹³ FLOPs`, `8.31 (7.90 to 8.72)`.
+
+    A plain number has `digits` significant digits; whole numbers below a million are written out.
+    An Estimate has as many as its interval supports (two in its half-width) and its interval
+    behind it, or with `compact`, for tables, `8.31 ± 0.41`. `unit`: one of UNITS, or "time" for
+    seconds as a person says them.
+    """
+    if isinstance(value, Estimate):
+        return _say_interval(value, unit, digits, compact)
+    if value is None or not math.isfinite(value):
+        return NONE
+    if unit == "time":
+        return _time(value)
+    factor, suffix = UNITS[unit]
+    return _number(value * factor, digits) + suffix
+
+
+def _say_interval(e: Estimate, unit: str, digits: int, compact: bool) -> str:
+    if not math.isfinite(e.half_width):
+        return say(e.estimate, unit, digits)
+    if unit == "time":
+        return f"{_time(e.estimate)} ({_time(max(0.0, e.low))} to {_time(e.high)})"
+    factor, suffix = UNITS[unit]
+    middle, low, high = (x * factor for x in (e.estimate, e.low, e.high))
+    half = (high - low) / 2
+
+    def written(x: float) -> str:
+        if max(abs(low), abs(high)) >= 1e6:
+            return _number(x, digits)
+        return _minus(f"{x:,.{_places(middle, half, digits)}f}")
+
+    if compact:
+        return f"{written(middle)}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{written(half)}{suffix}"
+    if unit == "%":
+        return f"{written(middle)}% ({written(low)}% to {written(high)}%)"
+    return f"{written(middle)} ({written(low)} to {written(high)}){suffix}"
+
+
+def _places(middle: float, half: float, digits: int) -> int:
+    """Decimals for two digits of the half-width, and no more than one beyond the middle's own."""
+    if half == 0 and middle == int(middle):
+        return 0
+    places = 1 - math.floor(math.log10(half)) if half > 0 else digits
+    if middle:
+        places = min(places, digits - math.floor(math.log10(abs(middle))))
+    return max(0, min(places, 6))
+
+
+def _number(x: float, digits: int) -> str:
+    if x == int(x) and abs(x) < 1e6:
+        return _minus(f"{int(x):,}")
+    magnitude = math.floor(math.log10(abs(x)))
+    if magnitude >= 6 or magnitude < -4:
+        mantissa = f"{x / 10**magnitude:.{digits - 1}f}"
+        power = str(magnitude).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return _minus(f"{mantissa}×10{power}")
+    return _minus(f"{x:,.{max(0, digits - 1 - magnitude)}f}")
+
+
+def _minus(text: str) -> str:
+    """With a true minus; and nothing is less than zero by rounding alone."""
+    text = re.sub(r"-(0(?:\.0*)?)(?![\d.])", r"\1", text)
+    return re.sub(r"-(?=\d)", "−", text)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.1f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if seconds < 600:
+        return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class _Formatter(string.Formatter):
+    """`{name}` and `{name:unit}` by `say`; text as it is."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if isinstance(value, str):
+            return value
+        return say(value, format_spec)
+
+
+def tell(template: str, **values: Any) -> Markdown:
+    """Markdown with numbers put in: `tell("{fd} after {time:time}", fd=..., time=...)`.
+
+    Numbers and Estimates are written by `say`, with the unit behind the colon.
+    """
+    return Markdown(_Formatter().vformat(template, (), values))
+
+
+def join(parts: Iterable[str], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    words = list(parts)
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def count(n: int, noun: str, plural: str = "") -> str:
+    """`no runs`, `one run`, `2 runs`."""
+    if n == 1:
+        return f"one {noun}"
+    return f"{n or 'no'} {plural or noun + 's'}"
+
+
+def dataset_title(name: str) -> str:
+    return {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "digits": "digits"}.get(name, name)
+
+
+# --- what differs, and what does not ------------------------------------------------------------
+
+
+def compared(difference: Estimate, a: str, b: str, metric: str, higher_is_better: bool) -> str:
+    """One sentence on a paired difference a - b, chosen by its interval.
+
+    It says which is better only where the interval leaves out zero.
+    """
+    if difference.n < 2:
+        return f"{a} and {b}: too few seeds with a value of {metric} for both to compare them."
+    size = difference
+    if difference.estimate < 0:
+        size = Estimate(-difference.estimate, -difference.high, -difference.low, difference.n)
+    direction = "higher" if difference.estimate > 0 else "lower"
+    if difference.holds_zero:
+        return (
+            f"{a} and {b} cannot be told apart by {metric}: the difference is "
+            f"{say(difference)}, and the interval holds zero."
+        )
+    better = (difference.estimate > 0) == higher_is_better
+    word = "better" if better else "worse"
+    return f"{a} is {word} than {b}: its {metric} is {say(size)} {direction}."
+
+
+def best(summary: pd.DataFrame, pairs: pd.DataFrame, metric: str, higher_is_better: bool) -> str:
+    """Who leads on one data set, in words that follow from the numbers.
+
+    summary: rows of `over_seeds` for its models; pairs: rows of `differences` for it. A model with
+    failed runs ranks behind all without, by the declared rule; the lead over each other model is
+    called clear only where the interval of the paired difference leaves out zero.
+    """
+    rows: list[dict[Any, Any]] = summary.to_dict("records")
+    rows = [row for row in rows if row["estimate"].n or row["failed"]]
+    if not rows:
+        return f"No model has a value of {metric} yet."
+    sign = -1 if higher_is_better else 1
+
+    def rank(row: dict[Any, Any]) -> tuple[int, float]:
+        return row["failed"], sign * row["estimate"].estimate if row["estimate"].n else math.inf
+
+    rows.sort(key=rank)
+    first, *others = rows
+    words = "highest" if higher_is_better else "lowest"
+    text = [f"{first['title']} has the {words} mean {metric}, {say(first['estimate'])}."]
+    if first["failed"]:
+        text = [
+            f"Every model lost a run; with {count(first['failed'], 'failed run')} of "
+            f"{first['runs']}, {first['title']} lost the fewest or is the best of those that did."
+        ]
+    clear: list[str] = []
+    open_: list[str] = []
+    for other in others:
+        if other["failed"] > first["failed"]:
+            text.append(
+                f"{other['title']} lost {count(other['failed'], 'run')} of {other['runs']} and "
+                "ranks behind by the declared rule, whatever its other runs reached."
+            )
+            continue
+        pair = pairs[
+            ((pairs["a"] == first["model"]) & (pairs["b"] == other["model"]))
+            | ((pairs["a"] == other["model"]) & (pairs["b"] == first["model"]))
+        ]
+        decided = len(pair) and not pair.iloc[0]["difference"].holds_zero
+        (clear if decided else open_).append(other["title"])
+    if clear:
+        text.append(f"Its lead over {join(clear)} is clear of seed-to-seed variation.")
+    if open_:
+        text.append(f"Against {join(open_)} the interval holds zero: these seeds do not decide.")
+    return " ".join(text)
+
+
+# --- tables of scores --------------------------------------------------------------------------
+
+
+def metric_title(metric: str) -> str:
+    """A metric's name with an arrow to where it is better: `FD ↓`."""
+    info = METRICS[metric]
+    return f"{info.title} {'↑' if info.higher_is_better else '↓'}"
+
+
+def scores(
+    results: Results,
+    metrics: Sequence[str],
+    *,
+    models: Sequence[str] | None = None,
+    split: str = "test",
+) -> pd.DataFrame:
+    """Mean and interval over seeds of final metrics: one row a data set and model, ready for
+    `Table`. A column says how many of the runs failed, where any did."""
+    table: dict[tuple[str, str], dict[str, str]] = {}
+    lost = False
+    for metric in metrics:
+        for row in over_seeds(final(results, metric, split)).to_dict("records"):
+            if models is not None and row["model"] not in models:
+                continue
+            line = table.setdefault(
+                (row["dataset"], row["model"]),
+                {"data": dataset_title(row["dataset"]), "model": row["title"], "failed": ""},
+            )
+            line["failed"] = f"{row['failed']} of {row['runs']}"
+            lost = lost or bool(row["failed"])
+            line[metric_title(metric)] = say(row["estimate"], compact=True)
+    frame = pd.DataFrame(list(table.values()))
+    columns = ["data", "model", *map(metric_title, metrics), *(["failed"] if lost else [])]
+    frame = frame.reindex(columns=columns)
+    return frame.drop(columns="data") if frame["data"].nunique() == 1 else frame
+
+
+def family_words(results: Results, names: Sequence[str]) -> Markdown:
+    """What a family's chapter says of its recorded runs: one item a data set and model."""
+    table = in_order(relative_scale(results.metrics, results.cells, "fd"))
+    lines = []
+    for row in over_seeds(table).to_dict("records"):
+        if row["model"] not in names:
+            continue
+        where = (table["dataset"] == row["dataset"]) & (table["model"] == row["model"])
+        relative = mean_interval(table.loc[where, "relative"].dropna().to_numpy())
+        lines.append(
+            f"- **{row['title']} on {dataset_title(row['dataset'])}**: "
+            f"{count(row['runs'], 'run')}, {row['failed'] or 'none'} failed. "
+            + (
+                f"FD {say(row['estimate'])}{_against_controls(relative)}."
+                if row["estimate"].n
+                else "No run has an FD."
+            )
+        )
+    return Markdown("\n".join(lines) or "No recorded run of this family yet.")
+
+
+def _against_controls(relative: Estimate) -> str:
+    """A place on the relative scale, and what it means where the interval allows to say it."""
+    if not relative.n:
+        return ""
+    text = (
+        f", which is {say(relative)} on the scale where real training images stand at 0 and the "
+        "per-pixel Gaussian at 1"
+    )
+    if relative.low > 1:
+        text += ": farther from the test images than a model that knows no more than each pixel"
+    elif relative.high > 1:
+        text += ": not clearly nearer to the test images than a model that knows no more"
+    return text
+
+
+def by_data(sentences: Mapping[str, str]) -> str:
+    """Sentences on data sets, said once where several have the same: data set -> sentence."""
+    alike: dict[str, list[str]] = {}
+    for dataset, sentence in sentences.items():
+        alike.setdefault(sentence, []).append(dataset_title(dataset))
+    return "\n".join(f"- **{join(names)}.** {sentence}" for sentence, names in alike.items())
+
+
+# --- where it comes from ------------------------------------------------------------------------
+
+
+def provenance(results: Results, cells: pd.DataFrame | None = None) -> str:
+    """One line for a figure: profile, cells, seeds, commit, device and dates of these cells."""
+    cells = results.cells if cells is None else cells
+    cells = results.cells[results.cells["cell"].isin(cells["cell"])]
+    if cells.empty:
+        return f"Profile {results.profile}; no cells."
+    seeds = sorted(cells["seed"].unique())
+    commits = sorted({_short(str(commit)) for commit in cells["commit"]})
+    devices = sorted(map(str, cells["device_name"].unique()))
+    threads = sorted(map(int, cells["threads"].unique()))
+    days = sorted(datetime.fromisoformat(date).date().isoformat() for date in cells["date"])
+    failed = int(cells["status"].isin(FAILED).sum())
+    parts = [
+        f"Profile {results.profile}",
+        count(len(cells), "cell") + (f", {failed} failed" if failed else ""),
+        f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}",
+        f"commit {join(commits)}",
+        f"{join(devices)}, {join(count(n, 'thread') for n in threads)}",
+        days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}",
+    ]
+    return "; ".join(parts) + "."
+
+
+def _short(commit: str) -> str:
+    if not commit or commit == "nan":
+        return "not recorded"
+    head, _, changes = commit.partition("+")
+    return head[:10] + (" with changes" if changes else "")
+
+
+def source(thing: Any) -> Markdown:
+    """The code of a class or function as it stands in the package, with the file it is in."""
+    code = textwrap.dedent(inspect.getsource(thing)).rstrip()
+    file = thing.__module__.replace(".", "/") + ".py"
+    return Markdown(f"From `{file}`:\n\n```python\n{code}\n```")
+
+
+class Picture:
+    """A numbered figure with caption, alt text and a line that says where it comes from."""
+
+    def __init__(self, plot: Plot, *, name: str, caption: str, alt: str, source: str):
+        self.name, self.caption, self.alt, self.source = name, caption, alt, source
+        buffer = io.BytesIO()
+        plot.savefig(buffer, format="svg", metadata={"Date": None})
+        plt.close(plot)
+        self.svg = buffer.getvalue()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        uri = "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode()
+        alt = _one_line(self.alt)
+        return {
+            "text/markdown": (
+                f":::::{{figure}} {uri}\n:name: {self.name}\n:alt: {alt}\n\n"
+                f"{_one_line(self.caption)}\n\n{_one_line(self.source)}\n:::::\n"
+            ),
+            "text/html": (
+                f'<figure><img src="{uri}" alt="{html.escape(alt, quote=True)}" '
+                'style="background: white; max-width: 100%">'
+                f"<figcaption>{html.escape(_one_line(self.caption))}<br>"
+                f"<small>{html.escape(_one_line(self.source))}</small></figcaption></figure>"
+            ),
+            "text/plain": f"{self.caption}\n{self.source}",
+        }
+
+
+class Table:
+    """A numbered table with a caption and a line that says where it comes from.
+
+    Cells are text (from `say`). Columns of numbers align right, the others left.
+    """
+
+    def __init__(self, rows: pd.DataFrame, *, name: str, caption: str, source: str):
+        self.rows = rows.map(lambda x: x if isinstance(x, str) else say(x)).astype(object)
+        self.name, self.caption, self.source = name, caption, source
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        caption, source = _one_line(self.caption), _one_line(self.source)
+        head = [str(column) for column in self.rows.columns]
+        rows = self.rows.to_numpy().tolist()
+        numbers = [all(NUMBER.match(row[i]) for row in rows) for i in range(len(head))]
+        lines = [head, ["--:" if right else ":--" for right in numbers], *rows]
+        body = "\n".join(f"| {' | '.join(_cell(c) for c in line)} |" for line in lines)
+        return {
+            "text/markdown": (
+                f":::::{{table}} {caption}\n:name: {self.name}\n\n{body}\n:::::\n\n"
+                f":::{{div}} provenance\n{source}\n:::\n"
+            ),
+            "text/html": (
+                f"<p>{html.escape(caption)}</p>{self.rows.to_html(index=False, border=0)}"
+                f"<p><small>{html.escape(source)}</small></p>"
+            ),
+            "text/plain": f"{caption}\n{self.rows.to_string(index=False)}\n{source}",
+        }
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"[ \t\r\n]+", " ", text).strip(" ")  # spaces that do not break stay
+
+
+def _cell(text: str) -> str:
+    """A cell of a Markdown table; numbers keep to one line."""
+    text = _one_line(str(text)).replace("|", "\\|")
+    return text.replace(" ", "\N{NO-BREAK SPACE}") if NUMBER.match(text) else text

@@ -1,0 +1,135 @@
+"""What all tests share: folders of their own, one thread, and a cell small enough to train here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from genbench import suite
+from genbench.data import DATASETS, ImageData, load
+from genbench.models import build
+from genbench.models.interface import Model
+from genbench.records import RunDirectory
+from genbench.suite import (
+    Budget,
+    Cell,
+    DataSpec,
+    EvaluationSpec,
+    ModelSpec,
+    Profile,
+    SampleSpec,
+    Scale,
+    TrainSpec,
+)
+
+# About 1,500 parameters each, and budgets of a dozen or two steps at 16 images.
+SIZES: dict[str, dict[str, suite.Scalar]] = {
+    "dcgan": {"width": 4, "latent": 8},
+    "vae": {"width": 4, "latent": 4},
+    "pixel-gpt": {"width": 8, "layers": 1, "heads": 2},
+    "vqvae-gpt": {
+        "width": 4, "codes": 8, "code_width": 4, "downsampling": 2,
+        "prior_width": 8, "prior_layers": 1, "prior_heads": 2, "autoencoder_share": 0.2,
+    },
+}  # fmt: skip
+FLOPS = {"dcgan": 1.3e7, "vae": 0.8e7, "pixel-gpt": 1.5e8, "vqvae-gpt": 6e7}
+TRAINED = tuple(SIZES)
+CONTROLS = ("train-split", "copier", "class-dropped", "blurred", "pixel-gaussian", "noise")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA device, and torch finds none")
+    for item in items:
+        if "cuda" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test writes into the clone or the user's folders."""
+    monkeypatch.setenv("GENBENCH_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("GENBENCH_RESULTS", str(tmp_path / "results"))
+    torch.set_num_threads(1)
+
+
+def tiny_cell(
+    model: str = "vae",
+    *,
+    flops: float | None = None,
+    fractions: tuple[float, ...] = (0.25, 0.5, 1.0),
+    data: str = "digits",
+    fraction: float = 1.0,
+    seed: int = 0,
+    n: int = 120,
+    n_intermediate: int = 80,
+    train: dict[str, int | float | bool] | None = None,
+    size: dict[str, suite.Scalar] | None = None,
+    **params: suite.Scalar,
+) -> Cell:
+    """A cell whose whole way takes a second or two; `params` as in a suite file."""
+    return Cell(
+        modality="images",
+        data=DataSpec(name=data, fraction=fraction),
+        model=ModelSpec(name=model, params=params, size=SIZES.get(model, {}) | (size or {})),
+        budget=Budget(train_flops=flops or FLOPS.get(model, 1.0), fractions=fractions),
+        train=TrainSpec(**({"batch_size": 16} | (train or {}))),
+        sample=SampleSpec(n=n, n_intermediate=n_intermediate, batch_size=50),
+        evaluation=EvaluationSpec(kid_subsets=5, kid_subset_size=40),
+        seed=seed,
+    )
+
+
+@pytest.fixture
+def make_cell() -> Callable[..., Cell]:
+    return tiny_cell
+
+
+@pytest.fixture
+def make_model() -> Callable[..., Model]:
+    """A freshly initialised tiny model for a data set's shape, in evaluation mode."""
+
+    def make(name: str, data: str = "digits", **params: suite.Scalar) -> Model:
+        torch.manual_seed(0)
+        size = SIZES.get(name, {}) | ({"downsampling": 4} if data != "digits" else {})
+        size = size if name == "vqvae-gpt" else SIZES.get(name, {})
+        return build(ModelSpec(name=name, params=params, size=size), DATASETS[data]).eval()
+
+    return make
+
+
+@pytest.fixture
+def make_directory(tmp_path: Path) -> Callable[..., RunDirectory]:
+    """The directory of a cell's run, in a folder of its own."""
+
+    def make(cell: Cell, name: str = "runs") -> RunDirectory:
+        return RunDirectory(tmp_path / name, cell, "cpu")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def digits() -> ImageData:
+    return load("digits")
+
+
+@pytest.fixture
+def tiny_profile() -> Profile:
+    """What the fixture cells are made of, as a profile; one budget of some steps for each model."""
+    cell = tiny_cell()
+    return Profile(
+        title="For tests.",
+        seeds=2,
+        images=Scale(
+            datasets=("digits",),
+            budget=Budget(train_flops=6e7, fractions=(0.5, 1.0)),
+            train=cell.train,
+            sample=cell.sample,
+            evaluation=cell.evaluation,
+            sizes=SIZES | {"pixel-gpt": SIZES["pixel-gpt"] | {"width": 4}},
+        ),
+    )

@@ -1,0 +1,78 @@
+"""The sign table of controls, and its check against results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from genbench import controls
+from genbench.metrics import METRICS
+from genbench.models import MODELS
+from genbench.tables import CELLS, COSTS, CURVES, Results, load
+from genbench.tables import METRICS as COLUMNS
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def results(values: dict[str, tuple[float, ...]], metric: str = "fd") -> Results:
+    """Tables in which each control has a metric's final test value, a seed each."""
+    cells, metrics = [], []
+    for model, seeds in values.items():
+        for seed, value in enumerate(seeds):
+            name = f"images/digits/{model}/s{seed}"
+            cells.append({"cell": name, "dataset": "digits", "model": model, "seed": seed})
+            metrics.append({"cell": name, "metric": metric, "split": "test", "fraction": 1.0,
+                            "value": value})  # fmt: skip
+    return Results(
+        profile="smoke",
+        cells=pd.DataFrame(cells, columns=CELLS),
+        metrics=pd.DataFrame(metrics, columns=COLUMNS),
+        costs=pd.DataFrame(columns=COSTS),
+        curves=pd.DataFrame(columns=CURVES),
+        manifest={},
+        folder=Path(),
+    )
+
+
+def test_the_table_speaks_of_metrics_and_controls_there_are():
+    table = controls.sign_table()
+    assert set(table.index) <= set(METRICS)
+    family = {name for name, info in MODELS.items() if info.family == "control"}
+    assert set(table.columns) == family - {"train-split"}
+    assert set(table.to_numpy().ravel()) == {"worse", ""}
+    # Every metric objects to something, and every control is objected to.
+    assert ((table == "worse").sum(axis=1) > 0).all()
+    assert ((table == "worse").sum(axis=0) > 0).all()
+    assert {name for name, info in METRICS.items() if info.needs == "samples"} == set(table.index)
+
+
+def verdicts(values, metric="fd"):
+    found = controls.check(results(values, metric)).set_index("control")["agrees"]
+    return found.to_dict()
+
+
+def test_a_control_must_be_worse_with_every_seed():
+    assert verdicts({"train-split": (1.0, 2.0), "noise": (3.0, 4.0)}) == {"noise": True}
+    assert verdicts({"train-split": (1.0, 2.0), "noise": (1.5, 4.0)}) == {"noise": False}
+
+
+def test_worse_is_lower_where_higher_is_better():
+    assert verdicts({"train-split": (0.9,), "noise": (0.1,)}, "recall") == {"noise": True}
+    assert verdicts({"train-split": (0.1,), "noise": (0.9,)}, "recall") == {"noise": False}
+
+
+def test_what_a_metric_is_blind_to_is_not_judged():
+    assert verdicts({"train-split": (0.9,), "noise": (0.99,)}, "precision") == {}
+    assert verdicts({"noise": (0.1,)}) == {}
+
+
+@pytest.mark.skipif(
+    not (REPOSITORY / "results" / "cpu" / "manifest.json").is_file(),
+    reason="results/cpu is not in this clone",
+)
+def test_committed_controls_agree_with_the_table():
+    committed = controls.check(load("cpu", REPOSITORY / "results"))
+    wrong = committed[~committed["agrees"]]
+    assert wrong.empty, wrong.to_string()

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from genbench import prose
+from genbench.prose import compared, count, join, say, tell
+from genbench.statistics import Estimate
+
+NBSP = "\N{NO-BREAK SPACE}"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (8.314, "", "8.31"),
+        (10, "", "10"),
+        (50_000.0, "", "50,000"),
+        (0, "", "0"),
+        (-0.5, "", "−0.500"),
+        (1e13, "FLOPs", "1.00×10¹³ FLOPs"),
+        (0.00001234, "", "1.23×10⁻⁵"),
+        (0.1234, "%", "12.3%"),
+        (2**30, "bytes", "1,024 MiB"),
+        (0.038, "time", "38 ms"),
+        (97.6, "time", "1 min 37 s"),
+        (4567, "time", "1 h 16 min"),
+        (math.nan, "s", "–"),
+    ],
+)
+def test_numbers(value, unit, text):
+    assert say(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("estimate", "unit", "text", "compact"),
+    [
+        (Estimate(8.314, 7.9, 8.728, 3), "", "8.31 (7.90 to 8.73)", "8.31 ± 0.41"),
+        (Estimate(-0.003, -0.0062, 0.0002, 3), "", "−0.0030 (−0.0062 to 0.0002)",
+         "−0.0030 ± 0.0032"),
+        (Estimate(10.0, 10.0, 10.0, 3), "", "10 (10 to 10)", "10 ± 0"),
+        (Estimate(0.5, 0.4, 0.6, 3), "%", "50% (40% to 60%)", "50 ± 10%"),
+        (Estimate(5.0, math.nan, math.nan, 1), "bits", "5 bits", "5 bits"),
+        (Estimate(math.nan, math.nan, math.nan, 0), "", "–", "–"),
+        (Estimate(2e13, 1.9e13, 2.1e13, 3), "", "2.00×10¹³ (1.90×10¹³ to 2.10×10¹³)",
+         "2.00×10¹³ ± 1.00×10¹²"),
+    ],
+)  # fmt: skip
+def test_intervals(estimate, unit, text, compact):
+    assert say(estimate, unit) == text
+    assert say(estimate, unit, compact=True).replace(NBSP, " ") == compact
+
+
+def test_templates_format_by_unit_and_leave_text_alone():
+    markdown = tell("{who} took {t:time}, $x^{{2}}$", who="A {b}", t=97.6)
+    assert markdown.data == "A {b} took 1 min 37 s, $x^{2}$"
+    with pytest.raises(KeyError):
+        tell("{missing}")
+
+
+def test_words():
+    assert [join("abc"[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
+    assert [count(n, "run") for n in range(3)] == ["no runs", "one run", "2 runs"]
+
+
+@pytest.mark.parametrize(
+    ("difference", "higher_is_better", "said"),
+    [
+        (Estimate(-1.0, -1.5, -0.5, 3), False, "better than B: its m is 1.00 (0.50 to 1.50) lower"),
+        (Estimate(-1.0, -1.5, -0.5, 3), True, "A is worse than B"),
+        (Estimate(1.0, 0.5, 1.5, 3), False, "worse than B: its m is 1.00 (0.50 to 1.50) higher"),
+        (Estimate(-1.0, -2.5, 0.5, 3), False, "cannot be told apart"),
+        (Estimate(-1.0, math.nan, math.nan, 1), False, "too few seeds"),
+    ],
+)  # fmt: skip
+def test_a_winner_is_named_only_where_the_interval_says_so(difference, higher_is_better, said):
+    assert said in compared(difference, "A", "B", "m", higher_is_better)
+
+
+def summary(**models: tuple[float, int]) -> pd.DataFrame:
+    """Rows of `over_seeds`: model -> (mean, failed runs of 3)."""
+    return pd.DataFrame(
+        [
+            {"model": name, "title": name.upper(), "runs": 3, "failed": failed,
+             "estimate": Estimate(x, x - 1, x + 1, 3 - failed)}
+            for name, (x, failed) in models.items()
+        ]
+    )  # fmt: skip
+
+
+def pairs(*rows: tuple[str, str, Estimate]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["a", "b", "difference"])
+
+
+CLEAR, OPEN = Estimate(-2.0, -3.0, -1.0, 3), Estimate(-1.0, -3.0, 1.0, 3)
+
+
+def test_best_separates_clear_leads_from_open_ones():
+    table = summary(b=(2.0, 0), a=(1.0, 0), c=(3.0, 0))
+    text = prose.best(table, pairs(("b", "a", OPEN), ("a", "c", CLEAR)), "FD", False)
+    assert text.startswith("A has the lowest mean FD")
+    assert "lead over C is clear" in text
+    assert "Against B the interval holds zero" in text
+    assert prose.best(table, pairs(), "P", True).startswith("C has the highest mean P")
+
+
+def test_best_ranks_failures_behind_whatever_they_reached():
+    text = prose.best(summary(a=(1.0, 1), b=(2.0, 0)), pairs(("a", "b", CLEAR)), "FD", False)
+    assert text.startswith("B has the lowest mean FD")
+    assert "A lost one run of 3" in text
+    text = prose.best(summary(a=(1.0, 1), b=(2.0, 1)), pairs(("a", "b", CLEAR)), "FD", False)
+    assert text.startswith("Every model lost a run")
+    assert prose.best(summary(), pairs(), "FD", False) == "No model has a value of FD yet."
+
+
+def test_pictures_are_the_same_bytes_each_time_and_carry_their_texts():
+    from genbench import figures
+
+    figures.style()
+
+    def picture():
+        fig, ax = plt.subplots()
+        ax.plot([1, 2], [3, 4])
+        return prose.Picture(fig, name="n", caption="A\ncaption", alt='an "alt"', source="here")
+
+    one, two = picture(), picture()
+    assert one.svg == two.svg
+    assert b"<dc:date>" not in one.svg
+    bundle = one._repr_mimebundle_()
+    assert ':name: n\n:alt: an "alt"\n\nA caption\n\nhere' in bundle["text/markdown"]
+    assert "an &quot;alt&quot;" in bundle["text/html"]
+    assert not plt.get_fignums()  # closed, so that a notebook does not show it twice
+
+
+def test_tables_align_numbers_and_escape_bars():
+    table = prose.Table(
+        pd.DataFrame({"model": ["a|b", "c"], "x": [1.5, math.nan], "y": ["2 ± 1", "–"]}),
+        name="t", caption="C", source="S",
+    )  # fmt: skip
+    bundle = table._repr_mimebundle_()
+    assert "| :-- | --: | --: |\n| a\\|b | 1.50 | 2 ± 1 |\n| c | – | – |" in bundle[
+        "text/markdown"
+    ].replace(NBSP, " ")
+    assert f"2{NBSP}±{NBSP}1" in bundle["text/markdown"]
+    assert "<th>model</th>" in bundle["text/html"]
