@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from genbench.data import DATASETS, ImageData, Split
@@ -123,7 +124,7 @@ def model_metrics(
         values = dict.fromkeys(
             ("bpd", "bpd_bound"), f"the model's likelihood is {model.likelihood}"
         )
-        values[model.likelihood] = float(bits.double().mean())
+        values[model.likelihood] = float(bits.cpu().double().mean())
     else:
         values = dict.fromkeys(("bpd", "bpd_bound"), "the model defines no likelihood")
     values["reconstruction_rmse"] = "the model does not encode images"
@@ -136,7 +137,7 @@ def model_metrics(
 
 def _squared_error(model: Reconstructs, images: Tensor) -> Tensor:
     """Mean squared error of each image's reconstruction, in grey levels: (B,) float64."""
-    difference = model.reconstruct(images).double() - images.double()
+    difference = model.reconstruct(images).cpu().double() - images.cpu().double()
     return difference.square().flatten(1).mean(1)
 
 
@@ -152,6 +153,22 @@ def evaluate(
     if directory.evaluation.exists():
         return Evaluation(**read_json(directory.evaluation))
     torch.set_num_threads(cell.train.threads)
+    # NumPy's products too: the number of threads changes their last digits.
+    with threadpool_limits(cell.train.threads):
+        evaluation = measure(cell, training, data, directory, device, report)
+    write_json(directory.evaluation, asdict(evaluation))
+    return evaluation
+
+
+def measure(
+    cell: Cell,
+    training: Training,
+    data: ImageData,
+    directory: RunDirectory,
+    device: str,
+    report: Callable[[float], None],
+) -> Evaluation:
+    """The work of `evaluate`, from the samples and weights in the run's directory."""
     started = time.perf_counter()
     extractor = _extractor(cell.data.name, device)
     rows: list[dict[str, Any]] = []
@@ -208,9 +225,7 @@ def evaluate(
                     values = model_metrics(cell, model, real, device, split)
                     add(fraction, split, len(real), values)
         report((index + 1) / len(fractions))
-    evaluation = Evaluation(status, reason, rows, round(time.perf_counter() - started, 3))
-    write_json(directory.evaluation, asdict(evaluation))
-    return evaluation
+    return Evaluation(status, reason, rows, round(time.perf_counter() - started, 3))
 
 
 def outcome(cell: Cell, final: dict[str, float | str]) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from genbench.data import ImageData, load
+from genbench.errors import UserError
 from genbench.models.interface import Model
 from genbench.records import RunDirectory
 from genbench.suite import Budget, Cell, DataSpec, ModelSpec, load_profiles
@@ -40,7 +41,7 @@ def train_on_digits(model: str, *, train_flops: float, seed: int = 0, **params: 
     """Train a model by name on the digits, on the CPU, with the smoke profile's sizes.
 
     params: parameters of the model (its file's `Params`). Raises UserError for an unknown model
-    or parameter.
+    or parameter, and if the run diverges.
     """
     scale = load_profiles()["smoke"].images
     cell = Cell(
@@ -57,5 +58,7 @@ def train_on_digits(model: str, *, train_flops: float, seed: int = 0, **params: 
     with tempfile.TemporaryDirectory() as folder:
         directory = RunDirectory(Path(folder), cell, "cpu")
         training = train(cell, data, directory, "cpu")
+        if training.status != "ok":
+            raise UserError(f"{model} {training.status}: {training.reason}; try a smaller rate")
         trained = trained_model(cell, directory, 1.0, "cpu")
     return LiveRun(cell, data, trained, training)

@@ -25,23 +25,20 @@ def clone_root() -> Path | None:
 @functools.cache
 def commit() -> str:
     """The clone's commit, with "+changes" where the package differs from it; "" outside one."""
-    root = clone_root()
-    if root is None:
-        return ""
-    git = ["git", "-C", str(root)]
+    root = Path(genbench.__file__).resolve().parents[1]
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(root), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        )
-        changes = subprocess.run(
-            [*git, "status", "--porcelain", "--", "genbench"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        # An unpacked copy inside some other repository is not of that repository's commit.
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return ""
+        changes = git("status", "--porcelain", "--", "genbench")
+        return git("rev-parse", "HEAD") + ("+changes" if changes else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return head.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
 
 
 @functools.cache

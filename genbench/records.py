@@ -30,6 +30,14 @@ from genbench.suite import Cell
 # Raised when the form of records changes; they are then written again, and nothing is recomputed.
 RECORD_VERSION = 1
 
+# What tables and the command line read of every record.
+REQUIRED = {
+    "record_version", "cell", "suites", "profile", "modality", "family", "model", "variant",
+    "dataset", "data_variant", "seed", "budget_flops", "keys", "status", "reason", "steps",
+    "examples", "train_flops", "parameters", "metrics", "costs", "curves", "provenance",
+    "wall_seconds",
+}  # fmt: skip
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -123,7 +131,11 @@ def load_records(results: Path) -> list[dict[str, Any]]:
     records = []
     for path in sorted((results / "records").rglob("*.json")):
         record = read_json(path)
-        if not isinstance(record, dict) or not {"cell", "record_version"} <= record.keys():
-            raise UserError(f"{path} is not a record; restore it from git or delete it")
+        lacking = REQUIRED - (record.keys() if isinstance(record, dict) else set())
+        if lacking:
+            raise UserError(
+                f"{path} is not a whole record (it lacks {', '.join(sorted(lacking))}); restore it "
+                "from git or delete it"
+            )
         records.append(record)
     return sorted(records, key=lambda record: record["cell"])

@@ -214,12 +214,22 @@ def run_cells(args: argparse.Namespace, target: str) -> int:
     else:
         build_tables(results)
     rows = [summary_row(name, made.get(name) or records[name], name in made) for name in work]
-    show(
-        args,
-        rows,
-        {"profile": profile_name, "results": str(results), "computed": len(made)},
-        f"{len(made)} cells computed, {len(rows) - len(made)} were up to date; tables in {results}",
+    every = argparse.Namespace(seeds=args.seeds, only=[])
+    stale = [
+        name
+        for name, (cell, _) in choose_cells(every, target, profile).items()
+        if name not in work and name in records and not is_done(records[name], cell, device)
+    ]
+    closing = (
+        f"{len(made)} cells computed, {len(rows) - len(made)} were up to date; tables in {results}"
     )
+    if stale:
+        closing += (
+            f"\n{len(stale)} other cells in the tables, such as {stale[0]}, were made with another "
+            "specification or version: run them again before you compare"
+        )
+    head = {"profile": profile_name, "results": str(results), "computed": len(made)}
+    show(args, rows, head | {"stale": stale}, closing)
     return 1 if any(row["status"] == "crashed" for row in rows) else 0
 
 
@@ -304,8 +314,11 @@ def planned_results(args: argparse.Namespace, profile: str) -> Path:
     """The profile's results folder, which need not exist."""
     from genbench.tables import results_root
 
-    root: Path = args.results or results_root()
-    return root / profile
+    folder: Path = (args.results or results_root()) / profile
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        raise UserError(f"--results: {nearest} is a file; name a folder")
+    return folder
 
 
 def show_status(args: argparse.Namespace, target: str) -> int:
@@ -368,6 +381,8 @@ def dispatch(args: argparse.Namespace) -> int:
     from genbench.suite import RESERVED
 
     command, names = args.command, args.names
+    if command in ("tables", "data") and (args.dry_run or args.force or args.only):
+        raise UserError(f"'{command}' takes none of --dry-run, --force and --only")
     if command in RESERVED:
         raise UserError(f"'{command}' is a name kept for a later version of genbench")
     if command == "data":
@@ -394,7 +409,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        return dispatch(parser().parse_args(argv))
+        return dispatch(parser().parse_intermixed_args(argv))
     except UserError as error:
         print(f"genbench: {error}", file=sys.stderr)
         return 2

@@ -40,6 +40,11 @@ _NOT_TEXT = {
     "fraction", "metric_version", "value", "n_samples", "higher_is_better",
 }  # fmt: skip
 
+WHOLE = {
+    "cells": ["steps", "examples", "train_flops", "parameters"],
+    "metrics": ["n_samples"],
+}
+
 # Columns of a curve's row that say where it stands; the others are values.
 _POSITION = ("stage", "step", "train_flops", "examples", "seconds")
 
@@ -86,7 +91,9 @@ def _frames(records: list[dict[str, Any]]) -> dict[str, pd.DataFrame]:
         "costs": pd.DataFrame(costs, columns=COSTS),
         "curves": pd.DataFrame(curves, columns=CURVES),
     }
-    frames["metrics"]["n_samples"] = frames["metrics"]["n_samples"].astype("Int64")
+    # Whole numbers stay whole where a row has none.
+    for table, columns in WHOLE.items():
+        frames[table][columns] = frames[table][columns].astype("Int64")
     order = ["cell", "fraction", "split", "metric", "extractor"]
     frames["metrics"] = frames["metrics"].sort_values(order, kind="stable", ignore_index=True)
     return frames
@@ -191,7 +198,7 @@ def relative_scale(metrics: pd.DataFrame, cells: pd.DataFrame, metric: str) -> p
     merged = cells.merge(final[["cell", "value"]], on="cell", how="left", validate="one_to_one")
 
     def anchor(model: str) -> pd.Series[float]:
-        rows = merged[merged["model"] == model]
+        rows = merged[(merged["model"] == model) & (merged["data_variant"] == "")]
         return merged["dataset"].map(rows.groupby("dataset")["value"].mean())
 
     zero, one = anchor("train-split"), anchor("pixel-gaussian")

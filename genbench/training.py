@@ -383,7 +383,11 @@ def finish(run: Run, directory: RunDirectory, usage: Usage) -> Training:
     kept = [f for f in cell.budget.fractions if directory.weights(f).exists()]
     first = run.plans[-1].flops(1) / cell.budget.train_flops
     not_begun = f"stage {run.plans[-1].name} has not begun"
-    lost = f"{progress.status}: {progress.reason}"
+    lost = (
+        f"{progress.status}: {progress.reason}"
+        if progress.reason
+        else "so small a budget has no step of its own for this fraction"
+    )
     training = Training(
         status=progress.status,
         reason=progress.reason,

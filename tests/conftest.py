@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,11 +51,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test writes into the clone or the user's folders."""
+def _on_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No test writes into the clone or the user's folders, or leaves figures open."""
     monkeypatch.setenv("GENBENCH_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("GENBENCH_RESULTS", str(tmp_path / "results"))
     torch.set_num_threads(1)
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 def tiny_cell(
@@ -95,8 +99,9 @@ def make_model() -> Callable[..., Model]:
 
     def make(name: str, data: str = "digits", **params: suite.Scalar) -> Model:
         torch.manual_seed(0)
-        size = SIZES.get(name, {}) | ({"downsampling": 4} if data != "digits" else {})
-        size = size if name == "vqvae-gpt" else SIZES.get(name, {})
+        size = dict(SIZES.get(name, {}))
+        if name == "vqvae-gpt" and data != "digits":
+            size["downsampling"] = 4
         return build(ModelSpec(name=name, params=params, size=size), DATASETS[data]).eval()
 
     return make

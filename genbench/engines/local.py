@@ -53,6 +53,7 @@ def run(
                 if force:
                     directory.forget()
                 record = base | run_cell(cell, data[cell.data.name], directory, device, display)
+                grid_path(results, cell.name).unlink(missing_ok=True)
                 if record["sampled"]:
                     images = np.load(directory.samples(1.0), mmap_mode="r")
                     levels = DATASETS[cell.data.name].levels
@@ -116,7 +117,7 @@ def run_cell(
     evaluation = evaluate(
         cell, training, data, directory, device, lambda done: display.advance("evaluate", done)
     )
-    # Of the work itself, whenever it was done: the same for a run that was interrupted.
+    # Of the work itself, whenever it was done; what a kill made it do again is not in it.
     seconds = training.usage.seconds + evaluation.seconds + (sampling.seconds if sampling else 0)
     return {
         "status": evaluation.status,
@@ -165,7 +166,8 @@ def costs(
     """The rows of costs.csv but `cell`; results/README.md says what each is.
 
     Rates are per second of work: on a CPU this process's CPU time over its threads, which other
-    processes cannot stretch as they can wall time; wall time elsewhere.
+    processes stretch less than wall time (they still take cache and memory bandwidth from it);
+    wall time elsewhere.
     """
 
     def work_seconds(usage: cost.Usage) -> float:

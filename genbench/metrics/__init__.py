@@ -10,7 +10,6 @@ class MetricInfo:
     """A metric's declaration.
 
     version: raised when the same samples would get another value.
-    higher_is_better: None where neither direction is better by itself.
     unit: of the value. needs: what a model must be able to do for it, "samples" if it only must
     be sampled. title: how tables and figures call it.
     """

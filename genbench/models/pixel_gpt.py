@@ -7,9 +7,10 @@ log p(x) = sum_t log p(x_t | x_<t).
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from genbench.data import DatasetInfo
@@ -26,6 +27,12 @@ class Params(Spec):
     heads: int = Field(4, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     learning_rate: float = Field(1e-3, gt=0)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
 
 
 class NextPixel:

@@ -15,9 +15,10 @@ data set's grey levels, comparable with a VAE's. The codes alone give no density
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, one_hot
 
@@ -46,6 +47,15 @@ class Params(Spec):
     prior_heads: int = Field(4, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     learning_rate: float = Field(1e-3, gt=0)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.prior_width % self.prior_heads:
+            raise ValueError(
+                f"prior_width {self.prior_width} is not a multiple of prior_heads "
+                f"{self.prior_heads}"
+            )
+        return self
 
 
 class Codebook(nn.Module):
