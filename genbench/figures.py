@@ -44,7 +44,7 @@ MARKERS = ("o", "s", "D", "^", "v")
 AXES = {
     "train_flops": "training FLOPs",
     "examples": "images seen (repeats included)",
-    "seconds": "training time in seconds",
+    "seconds": "wall time of training in seconds",
 }
 
 
@@ -233,6 +233,12 @@ def every_seed(
     )  # fmt: skip
     for ax, dataset in zip(axes[0], names, strict=True):
         on_it = frame[frame["dataset"] == dataset]
+        values = on_it[column].dropna()
+        ax.set(xlabel=label, ylabel="", title=dataset_title(dataset))
+        if values.empty:
+            ax.set(xticks=[], yticks=range(len(titles)), yticklabels=titles)
+            ax.text(0.5, 0.5, "no values", ha="center", va="center", transform=ax.transAxes)
+            continue
         sns.stripplot(
             on_it.dropna(subset=[column]), x=column, y=by, order=titles, hue="family",
             palette=COLOURS, jitter=False, size=5.5, alpha=0.75, legend=False, ax=ax,
@@ -249,8 +255,7 @@ def every_seed(
                     f"{missing} without", (1, y), xycoords=("axes fraction", "data"),
                     ha="right", va="center", fontsize=8, color="#A00000",
                 )  # fmt: skip
-        values = on_it[column].dropna()
-        if log and len(values) and 0 < 3 * values.min() < values.max():
+        if log and 0 < 3 * values.min() < values.max():
             ax.set_xscale("log")
             _log_ticks(ax.xaxis, plain=True)
         ax.set(xlabel=label, ylabel="", title=dataset_title(dataset))
@@ -287,7 +292,7 @@ def bars(frame: pd.DataFrame, label: str) -> Figure:
     return fig
 
 
-# What the logged values of a stage are called.
+# What the logged values of a stage are called. Nats are an image's; codes in use are a perplexity.
 CURVE_LABELS = {
     "loss_D": "discriminator's loss",
     "loss_G": "generator's loss",
@@ -295,12 +300,12 @@ CURVE_LABELS = {
     "gradient_norm": "gradient norm",
     "gradient_norm_D": "gradient norm, D",
     "gradient_norm_G": "gradient norm, G",
-    "loss": "loss in nats an image",
-    "distortion": "distortion in nats an image",
-    "rate": "rate in nats an image",
-    "scale": "scale of the likelihood",
+    "loss": "loss (nats)",
+    "distortion": "distortion (nats)",
+    "rate": "rate (nats)",
+    "scale": "likelihood's scale",
     "commitment": "commitment",
-    "codebook_perplexity": "codes in use (perplexity)",
+    "codebook_perplexity": "codes in use",
 }
 
 

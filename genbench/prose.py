@@ -208,6 +208,7 @@ def best(summary: pd.DataFrame, pairs: pd.DataFrame, metric: str, higher_is_bett
         ]
     clear: list[str] = []
     open_: list[str] = []
+    few: list[str] = []
     for other in others:
         if other["failed"] > first["failed"]:
             text.append(
@@ -219,12 +220,18 @@ def best(summary: pd.DataFrame, pairs: pd.DataFrame, metric: str, higher_is_bett
             ((pairs["a"] == first["model"]) & (pairs["b"] == other["model"]))
             | ((pairs["a"] == other["model"]) & (pairs["b"] == first["model"]))
         ]
-        decided = len(pair) and not pair.iloc[0]["difference"].holds_zero
-        (clear if decided else open_).append(other["title"])
+        if pair.empty or pair.iloc[0]["difference"].n < 2:
+            few.append(other["title"])
+        elif pair.iloc[0]["difference"].holds_zero:
+            open_.append(other["title"])
+        else:
+            clear.append(other["title"])
     if clear:
         text.append(f"Its lead over {join(clear)} is clear of seed-to-seed variation.")
     if open_:
         text.append(f"Against {join(open_)} the interval holds zero: these seeds do not decide.")
+    if few:
+        text.append(f"With {join(few)} it shares too few seeds to be compared.")
     return " ".join(text)
 
 
@@ -245,7 +252,8 @@ def scores(
     split: str = "test",
 ) -> pd.DataFrame:
     """Mean and interval over seeds of final metrics: one row a data set and model, ready for
-    `Table`. A column says how many of the runs failed, where any did."""
+    `Table`. A metric that has no value in any row is left out; a column says how many of the runs
+    failed, where any did."""
     table: dict[tuple[str, str], dict[str, str]] = {}
     lost = False
     for metric in metrics:
@@ -259,9 +267,9 @@ def scores(
             line["failed"] = f"{row['failed']} of {row['runs']}"
             lost = lost or bool(row["failed"])
             line[metric_title(metric)] = say(row["estimate"], compact=True)
-    frame = pd.DataFrame(list(table.values()))
     columns = ["data", "model", *map(metric_title, metrics), *(["failed"] if lost else [])]
-    frame = frame.reindex(columns=columns)
+    frame = pd.DataFrame(list(table.values()), columns=columns)
+    frame = frame.loc[:, [len(frame) == 0 or (frame[name] != NONE).any() for name in columns]]
     return frame.drop(columns="data") if frame["data"].nunique() == 1 else frame
 
 

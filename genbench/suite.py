@@ -157,7 +157,7 @@ class Cell(Spec):
 
     def train_key(self, device: str) -> str:
         """Hash of all that determines the trained weights, `device` ("cpu", "cuda") included."""
-        from genbench.models import resolve
+        from genbench.models import MODELS, resolve
 
         return digest(
             {
@@ -165,6 +165,7 @@ class Cell(Spec):
                 "data": self.data.model_dump(),
                 "data_fingerprint": DATASETS[self.data.name].fingerprint,
                 "model": self.model.name,
+                "model_version": MODELS[self.model.name].version,
                 "settings": resolve(self.model).model_dump(),
                 # A control has no training budget: it is fitted in closed form.
                 "budget": None if self.is_control else self.budget.model_dump(),

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Where a model lives. `module` holds its `Params`; `attribute` is its class."""
+    """Where a model lives. `module` holds its `Params`; `attribute` is its class. `version` is
+    raised when the same parameters would train another network: its cells are then run again."""
 
     family: str
     module: str
     attribute: str
     title: str
+    version: int = 1
 
 
 MODELS: dict[str, ModelInfo] = {

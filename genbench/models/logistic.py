@@ -28,7 +28,7 @@ class DiscretisedLogistic(nn.Module):
     def log_prob(self, images: Tensor, mean: Tensor) -> Tensor:
         """log p(image | mean), nats, summed over an image's pixels.
 
-        images: (B, C, H, W) uint8 levels; mean: (B, C, H, W) float in [-1, 1] -> (B,).
+        images: (B, C, H, W) uint8 levels; mean: (B, C, H, W) float, any value -> (B,).
         """
         width = 2 / (self.levels - 1)
         scale = self.log_scale.exp()

@@ -123,8 +123,9 @@ class VQVAE(nn.Module):
             nn.ReLU(),
             nn.ConvTranspose2d(2 * w, w, kernel, stride=stride, padding=1),
             nn.ReLU(),
+            # The mean is left linear: a tanh that saturates on a dark background while the codebook
+            # is still empty never lets go of it (seen on MNIST: every image stays black).
             nn.ConvTranspose2d(w, channels, 4, stride=2, padding=1),
-            nn.Tanh(),
         )
         self.likelihood = DiscretisedLogistic(data.levels)
 
@@ -248,7 +249,7 @@ class VQVAEGPT(Model):
         return vectors.unflatten(2, self.vqvae.grid)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Means of p(x|z), (B, C, H, W) in [-1, 1], of codes (B, T) int64."""
+        """Locations of p(x|z), (B, C, H, W), of codes (B, T) int64; levels span [-1, 1]."""
         return self.vqvae.decoder(self.lookup(codes))
 
     def bits_per_dim(self, images: Tensor, generator: torch.Generator) -> Tensor:
