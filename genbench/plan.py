@@ -10,7 +10,7 @@ from genbench.suite import Cell
 from genbench.training import new_model, parameters, plan_stages
 
 # Without any record of a model: the share of the matrix peak that its training is taken to reach,
-# and what evaluation adds to it.
+# and what evaluating 10,000 samples adds to it.
 ASSUMED_UTILISATION = 0.3
 EVALUATION_SECONDS = 20.0
 
@@ -57,7 +57,7 @@ def plan_rows(
             seconds = extra + (flops / (sum(speed) / len(speed)) if speed else 0.0)
         else:
             rate = ASSUMED_UTILISATION * matmul_peak(device, cell.train.threads)
-            source, seconds = "guessed", flops / rate + EVALUATION_SECONDS
+            source, seconds = "guessed", flops / rate + EVALUATION_SECONDS * cell.sample.n / 10_000
         rows.append(
             {
                 "cell": cell.name,

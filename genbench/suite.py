@@ -231,7 +231,7 @@ class Grid(Spec):
 class Suite(Spec):
     """A named list of grids over one modality."""
 
-    name: str
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     title: str
     modality: Literal["images"]
     grids: tuple[Grid, ...] = Field(min_length=1)

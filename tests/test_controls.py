@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +23,17 @@ def results(values: dict[str, tuple[float, ...]], metric: str = "fd") -> Results
     for model, seeds in values.items():
         for seed, value in enumerate(seeds):
             name = f"images/digits/{model}/s{seed}"
-            cells.append({"cell": name, "dataset": "digits", "model": model, "seed": seed})
+            cells.append(
+                {
+                    "cell": name,
+                    "dataset": "digits",
+                    "model": model,
+                    "seed": seed,
+                    "family": "control",
+                    "variant": "",
+                    "data_variant": "",
+                }
+            )
             metrics.append({"cell": name, "metric": metric, "split": "test", "fraction": 1.0,
                             "value": value})  # fmt: skip
     return Results(
@@ -48,24 +59,44 @@ def test_the_table_speaks_of_metrics_and_controls_there_are():
     assert {name for name, info in METRICS.items() if info.needs == "samples"} == set(table.index)
 
 
-def verdicts(values, metric="fd"):
-    found = controls.check(results(values, metric)).set_index("control")["agrees"]
-    return found.to_dict()
+def verdicts(found: pd.DataFrame, metric="fd"):
+    return dict(found[found["metric"] == metric].set_index("control")["agrees"])
+
+
+def check(values, metric="fd"):
+    return verdicts(controls.check(results(values, metric)), metric)
 
 
 def test_a_control_must_be_worse_with_every_seed():
-    assert verdicts({"train-split": (1.0, 2.0), "noise": (3.0, 4.0)}) == {"noise": True}
-    assert verdicts({"train-split": (1.0, 2.0), "noise": (1.5, 4.0)}) == {"noise": False}
+    assert check({"train-split": (1.0, 2.0), "noise": (3.0, 4.0)})["noise"]
+    assert not check({"train-split": (1.0, 2.0), "noise": (1.5, 4.0)})["noise"]
+    assert not check({"train-split": (1.0, 2.0), "noise": (2.0, 4.0)})["noise"]
 
 
 def test_worse_is_lower_where_higher_is_better():
-    assert verdicts({"train-split": (0.9,), "noise": (0.1,)}, "recall") == {"noise": True}
-    assert verdicts({"train-split": (0.1,), "noise": (0.9,)}, "recall") == {"noise": False}
+    assert check({"train-split": (0.9,), "noise": (0.1,)}, "recall")["noise"]
+    assert not check({"train-split": (0.1,), "noise": (0.9,)}, "recall")["noise"]
 
 
 def test_what_a_metric_is_blind_to_is_not_judged():
-    assert verdicts({"train-split": (0.9,), "noise": (0.99,)}, "precision") == {}
-    assert verdicts({"noise": (0.1,)}) == {}
+    found = check({"train-split": (0.9,), "noise": (0.99,), "blurred": (0.1,)}, "precision")
+    assert "noise" not in found
+    assert found["blurred"]
+
+
+def test_what_has_no_value_does_not_agree():
+    assert not check({"noise": (9.0,)})["noise"]
+    assert not check({"train-split": (1.0,)})["noise"]
+
+
+def test_variants_and_models_of_like_name_are_left_out():
+    tables = results({"train-split": (1.0, 2.0), "noise": (3.0, 1.5)})
+    assert not verdicts(controls.check(tables))["noise"]
+    for column, other in (("data_variant", "fraction=0.1"), ("variant", "kept=9"),
+                          ("family", "gan")):  # fmt: skip
+        cells = tables.cells.copy()
+        cells.loc[cells["cell"] == "images/digits/noise/s1", column] = other
+        assert verdicts(controls.check(replace(tables, cells=cells)))["noise"]
 
 
 @pytest.mark.skipif(

@@ -36,5 +36,7 @@ def test_parameters_and_seeds_matter_and_mistakes_are_named():
         train_on_digits("vae", train_flops=1e9, latnet=4)
     with pytest.raises(UserError, match="unknown model 'vea'"):
         train_on_digits("vea", train_flops=1e9)
+    with pytest.raises(UserError, match=r"pixel-gpt diverged: .*; try a smaller rate"):
+        train_on_digits("pixel-gpt", train_flops=2e10, learning_rate=1e6)
     with pytest.raises(UserError, match="needs at least"):
         train_on_digits("vae", train_flops=10)

@@ -43,7 +43,8 @@ def test_without_a_like_record_it_is_guessed_from_the_machine():
     cell = tiny_cell(flops=3e10)
     (row,) = plan_rows([cell], {}, set(), "cpu")
     assert row["source"] == "guessed"
-    expected = 3e10 / (plan.ASSUMED_UTILISATION * 1e9) + plan.EVALUATION_SECONDS
+    evaluation = plan.EVALUATION_SECONDS * cell.sample.n / 10_000
+    expected = 3e10 / (plan.ASSUMED_UTILISATION * 1e9) + evaluation
     assert row["seconds"] == pytest.approx(expected, rel=0.01)
 
 

@@ -104,7 +104,9 @@ def test_best_separates_clear_leads_from_open_ones():
     assert text.startswith("A has the lowest mean FD")
     assert "lead over C is clear" in text
     assert "Against B the interval holds zero" in text
-    assert prose.best(table, pairs(), "P", True).startswith("C has the highest mean P")
+    text = prose.best(table, pairs(), "P", True)
+    assert text.startswith("C has the highest mean P")
+    assert "With B and A it shares too few seeds" in text
 
 
 def test_best_ranks_failures_behind_whatever_they_reached():

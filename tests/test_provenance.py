@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from datetime import datetime
 
 import pytest
@@ -28,40 +29,55 @@ def test_what_is_said_of_this_machine():
     assert not any("/" in str(value) for key, value in said.items() if key != "device_name")
 
 
-def test_installed_elsewhere_there_is_no_clone_and_no_commit(monkeypatch, tmp_path, commit):
+@pytest.fixture
+def elsewhere(monkeypatch, tmp_path):
+    """The package imported from another folder."""
+    (tmp_path / "genbench").mkdir()
+    (tmp_path / "genbench" / "__init__.py").write_text("1")
     monkeypatch.setattr(provenance.genbench, "__file__", str(tmp_path / "genbench" / "__init__.py"))
+    return tmp_path
+
+
+def git(folder, *arguments):
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    command = ["git", *identity, "-C", str(folder), *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def test_installed_elsewhere_there_is_no_clone_and_no_commit(elsewhere, commit):
     assert provenance.clone_root() is None
     assert commit() == ""
-    (tmp_path / "_toc.yml").touch()
-    (tmp_path / "results").mkdir()
-    assert provenance.clone_root() == tmp_path
+    (elsewhere / "_toc.yml").touch()
+    (elsewhere / "results").mkdir()
+    assert provenance.clone_root() == elsewhere
 
 
-def test_without_git_there_is_no_commit(monkeypatch, tmp_path, commit):
-    monkeypatch.setattr(provenance, "clone_root", lambda: tmp_path)
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_without_git_there_is_no_commit(monkeypatch, elsewhere, commit):
+    monkeypatch.setenv("PATH", str(elsewhere))
     assert commit() == ""
 
 
-def test_changes_to_the_package_are_marked(monkeypatch, tmp_path, commit):
-    import subprocess
-
-    def git(*arguments):
-        identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
-        subprocess.run(["git", *identity, "-C", str(tmp_path), *arguments], check=True,
-                       capture_output=True)  # fmt: skip
-
-    monkeypatch.setattr(provenance, "clone_root", lambda: tmp_path)
-    (tmp_path / "genbench").mkdir()
-    (tmp_path / "genbench" / "a.py").write_text("1")
-    git("init")
-    git("add", ".")
-    git("commit", "-m", "first")
+def test_changes_to_the_package_are_marked(elsewhere, commit):
+    git(elsewhere, "init")
+    git(elsewhere, "add", ".")
+    git(elsewhere, "commit", "-m", "first")
     clean = commit()
     assert len(clean) == 40
-    (tmp_path / "notes.md").write_text("no part of the package")
+    (elsewhere / "notes.md").write_text("no part of the package")
     commit.cache_clear()
     assert commit() == clean
-    (tmp_path / "genbench" / "a.py").write_text("2")
+    (elsewhere / "genbench" / "__init__.py").write_text("2")
     commit.cache_clear()
     assert commit() == f"{clean}+changes"
+
+
+def test_a_copy_within_another_repository_is_not_of_its_commit(
+    monkeypatch, elsewhere, tmp_path, commit
+):
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    inner = tmp_path / "inner" / "genbench"
+    inner.mkdir(parents=True)
+    monkeypatch.setattr(provenance.genbench, "__file__", str(inner / "__init__.py"))
+    assert commit() == ""

@@ -14,6 +14,7 @@ from conftest import tiny_cell
 
 from genbench.errors import UserError
 from genbench.records import (
+    REQUIRED,
     RunDirectory,
     atomic,
     load_records,
@@ -121,14 +122,17 @@ def test_json_that_is_no_record_is_refused_by_name(tmp_path, content):
     path = tmp_path / "records" / "x.json"
     path.parent.mkdir()
     path.write_text(content)
-    with pytest.raises(UserError, match=r"x\.json is not a record"):
+    with pytest.raises(
+        UserError, match=r"x\.json is not a whole record \(it lacks .*costs"
+    ) as caught:
         load_records(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_records_come_in_the_order_of_their_cells(tmp_path):
     names = ["images/digits/vae/s10", "images/digits/vae/s2", "images/a/b/s0"]
     for name in names:
-        write_json(record_path(tmp_path, name), {"cell": name, "record_version": 1})
+        write_json(record_path(tmp_path, name), dict.fromkeys(REQUIRED) | {"cell": name})
     assert [record["cell"] for record in load_records(tmp_path)] == sorted(names)
     assert load_records(tmp_path / "nowhere") == []
 

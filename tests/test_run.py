@@ -191,6 +191,24 @@ def test_a_cell_of_two_suites_is_run_once_and_belongs_to_both(cli, mine, monkeyp
     assert list(pd.read_csv(cli.results / "cells.csv")["suite"]) == ["images+mine"]
 
 
+def test_what_was_made_otherwise_is_told_of(cli, mine):
+    """A partial run leaves rows of an older specification in the tables, and says so."""
+    cli(mine)
+    profile = suite.load_profiles()["smoke"]
+    sample = profile.images.sample.model_copy(update={"n": 121})
+    images = profile.images.model_copy(update={"sample": sample})
+    suite.load_profiles()["smoke"] = profile.model_copy(update={"images": images})
+    result = cli(mine, "--only", "*/noise/*", "--json")
+    assert json.loads(result.out)["stale"] == ["images/digits/vae/s0", "images/digits/vae/s1"]
+    said = cli(mine, "--only", "*/noise/*").out
+    assert "2 other cells in the tables, such as images/digits/vae/s0, were made with" in said
+    assert json.loads(cli(mine, "--json").out)["stale"] == []
+
+
+def test_options_may_stand_between_words(cli, mine):
+    assert "4 cells, 4 to do" in cli("plan", "--seeds", 2, mine).out
+
+
 # plan, status, tables, data
 
 
@@ -278,6 +296,10 @@ def mistake(result, tmp_path, before) -> str:
         (["all", "--profil", "smoke"], "unrecognized arguments"),
         ([], "required: command"),
         (["tables"], "no records under"),
+        (["tables", "--dry-run"], "'tables' takes none of --dry-run, --force and --only"),
+        (["data", "digits", "--force"], "'data' takes none of"),
+        (["plan", "--results", "/dev/null"], "--results: /dev/null is a file; name a folder"),
+        (["status", "--results", "/dev/null"], "--results: /dev/null is a file; name a folder"),
         (["all", "--results", "/dev/null"], "--results: cannot write to /dev/null"),
         (["all", "--runs", "/dev/null/runs"], "--runs: cannot write to /dev/null/runs"),
     ],

@@ -95,6 +95,7 @@ def test_a_good_suite():
         ("[vae,", "[3,", "models.0"),
         ("{name: vae, latent: 8, learning_rate: 0.01}", "{latent: 8}", "models.1"),
         ("latent: 8", "params: {latent: 8}", "params"),
+        ("title:", "name: twice\ntitle:", "line 3: not valid YAML: the key 'name' is given twice"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_its_place_and_the_nearest_right_key(old, new, said):

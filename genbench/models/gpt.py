@@ -11,12 +11,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import GPT2Config, GPT2Model
-from transformers.cache_utils import DynamicCache
-from transformers.models.gpt2.modeling_gpt2 import GPT2Attention
-from transformers.pytorch_utils import Conv1D
 
 from genbench.cost import backward_flops
+
+# transformers takes seconds to import, so it is imported where it is used: stage keys need the
+# models' parameters alone, and a call that finds nothing to do answers sooner.
 
 
 class GPT(nn.Module):
@@ -25,6 +24,8 @@ class GPT(nn.Module):
     def __init__(
         self, *, vocabulary: int, length: int, width: int, layers: int, heads: int, dropout: float
     ):
+        from transformers import GPT2Config, GPT2Model
+
         super().__init__()
         self.vocabulary, self.length, self.start = vocabulary, length, vocabulary
         self.transformer = GPT2Model(
@@ -59,6 +60,8 @@ class GPT(nn.Module):
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n sequences (n, T) int64, by ancestral sampling with cached keys and values."""
+        from transformers.cache_utils import DynamicCache
+
         cache = DynamicCache(config=self.transformer.config)
         token = torch.full((n, 1), self.start, device=generator.device)
         tokens = []
@@ -79,8 +82,10 @@ class GPT(nn.Module):
 
         Attention is counted in full, not halved for the causal mask.
         """
-        config = self.transformer.config
-        d = config.n_embd
+        from transformers.models.gpt2.modeling_gpt2 import GPT2Attention
+        from transformers.pytorch_utils import Conv1D
+
+        d = self.transformer.config.n_embd
         counts = []
         for block in self.transformer.h:
             for layer in block.modules():

@@ -53,8 +53,8 @@ class Autoencoder(nn.Module):
             nn.ReLU(),
             nn.ConvTranspose2d(2 * w, w, 4, stride=2, padding=1),
             nn.ReLU(),
-            # The mean is left linear: below the lowest level it can put all mass on that level's bin,
-            # which a tanh can only approach, ever more slowly.
+            # The mean is left linear: below the lowest level it can put all mass on that level's
+            # bin, which a tanh can only approach, ever more slowly.
             nn.ConvTranspose2d(w, channels, 4, stride=2, padding=1),
         )
         self.likelihood = DiscretisedLogistic(data.levels)

@@ -135,6 +135,10 @@ def test_unknown_models_and_parameters_are_refused():
         resolve(ModelSpec(name="dcgam"))
     with pytest.raises(UserError, match="unknown key 'widht'; did you mean 'width'"):
         resolve(ModelSpec(name="vae", params={"widht": 3}))
+    with pytest.raises(UserError, match="width 10 is not a multiple of heads 4"):
+        resolve(ModelSpec(name="pixel-gpt", params={"width": 10}))
+    with pytest.raises(UserError, match="prior_width 10 is not a multiple of prior_heads 4"):
+        resolve(ModelSpec(name="vqvae-gpt", params={"prior_width": 10}))
     with pytest.raises(UserError, match="downsampling"):
         resolve(ModelSpec(name="vqvae-gpt", params={"downsampling": 3}))
 
