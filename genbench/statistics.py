@@ -166,16 +166,24 @@ def costs(results: Results, cost: str) -> pd.DataFrame:
 
 def over_seeds(frame: pd.DataFrame, column: str = "value") -> pd.DataFrame:
     """One row for each data set and model of `final` or `costs`: `estimate` (an Estimate over the
-    seeds that have a value), `runs` and `failed` (how many there are, and how many failed)."""
+    seeds), `runs` and `failed` (how many there are, and how many failed).
+
+    Where a failed run left no value there is no mean, and `estimate` is empty (n = 0): one over
+    the survivors would reward the model that fails most.
+    """
     keys = ["dataset", "family", "model", "title"]
     rows = []
     for key, group in frame.groupby(keys, sort=False):
+        failed = group["status"].isin(FAILED)
+        values = group[column].dropna()
+        if (failed & group[column].isna()).any():
+            values = values[:0]
         rows.append(
             {
                 **dict(zip(keys, key, strict=True)),
-                "estimate": mean_interval(group[column].dropna().to_numpy()),
+                "estimate": mean_interval(values.to_numpy()),
                 "runs": len(group),
-                "failed": int(group["status"].isin(FAILED).sum()),
+                "failed": int(failed.sum()),
             }
         )
     return pd.DataFrame(rows, columns=[*keys, "estimate", "runs", "failed"])

@@ -128,10 +128,10 @@ def frame(values: dict[tuple[str, str], list[float | None]], family: str = "gan"
     return pd.DataFrame(rows)
 
 
-def test_over_seeds_counts_failed_runs():
+def test_over_seeds_gives_no_mean_of_survivors():
     (row,) = over_seeds(frame({("mnist", "dcgan"): [1.0, 3.0, None]})).to_dict("records")
-    assert row["estimate"].estimate == 2.0
-    assert (row["estimate"].n, row["runs"], row["failed"]) == (2, 3, 1)
+    assert math.isnan(row["estimate"].estimate)
+    assert (row["estimate"].n, row["runs"], row["failed"]) == (0, 3, 1)
 
 
 def test_differences_leave_out_controls_and_pair_by_seed():
