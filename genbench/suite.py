@@ -159,6 +159,7 @@ class Cell(Spec):
         """Hash of all that determines the trained weights, `device` ("cpu", "cuda") included."""
         from genbench.models import MODELS, resolve
 
+        settings = resolve(self.model).model_dump()  # refuses an unknown model
         return digest(
             {
                 "version": TRAIN_VERSION,
@@ -166,7 +167,7 @@ class Cell(Spec):
                 "data_fingerprint": DATASETS[self.data.name].fingerprint,
                 "model": self.model.name,
                 "model_version": MODELS[self.model.name].version,
-                "settings": resolve(self.model).model_dump(),
+                "settings": settings,
                 # A control has no training budget: it is fitted in closed form.
                 "budget": None if self.is_control else self.budget.model_dump(),
                 "train": self.train.model_dump(),
