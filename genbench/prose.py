@@ -101,6 +101,9 @@ def _number(x: float, digits: int) -> str:
     magnitude = math.floor(math.log10(abs(x)))
     if magnitude >= 6 or magnitude < -4:
         mantissa = f"{x / 10**magnitude:.{digits - 1}f}"
+        if abs(float(mantissa)) >= 10:  # rounded up over the next power
+            magnitude += 1
+            mantissa = f"{x / 10**magnitude:.{digits - 1}f}"
         power = str(magnitude).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
         return _minus(f"{mantissa}×10{power}")
     return _minus(f"{x:,.{max(0, digits - 1 - magnitude)}f}")
