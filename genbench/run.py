@@ -407,6 +407,8 @@ def _terminated(*_: object) -> NoReturn:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    # Both, since a shell starts its background jobs with SIGINT ignored.
+    signal.signal(signal.SIGINT, _terminated)
     signal.signal(signal.SIGTERM, _terminated)
     try:
         return dispatch(parser().parse_intermixed_args(argv))
