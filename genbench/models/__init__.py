@@ -37,6 +37,8 @@ MODELS: dict[str, ModelInfo] = {
     "blurred": ModelInfo("control", "controls", "Blurred", "Real, blurred"),
     "pixel-gaussian": ModelInfo("control", "controls", "PixelGaussian", "Per-pixel Gaussian"),
     "noise": ModelInfo("control", "controls", "Noise", "Uniform noise"),
+    "distorted": ModelInfo("control", "distorted", "Distorted", "Real, one fault by degrees"),
+    "planted": ModelInfo("control", "planted", "Planted", "Fresh real images with copies planted"),
 }
 
 FAMILIES = ("gan", "vae", "transformer", "control")
