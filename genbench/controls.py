@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -13,15 +15,115 @@ from genbench.tables import Results
 
 BASELINE = "train-split"
 
+# The faults that come in degrees, in the book's order.
+FAULTS = ("blur", "noise", "salt-and-pepper", "class-drop", "copies")
+
 
 def sign_table() -> pd.DataFrame:
     """Metric (rows) x control (columns): "worse" than the real train split, or "" where the
     metric is blind."""
     text = (files("genbench") / "metrics" / "controls.yaml").read_text("utf-8")
-    controls = [name for name, info in MODELS.items() if info.family == "control"]
-    columns = [name for name in controls if name != BASELINE]
     table = pd.DataFrame.from_dict(yaml.safe_load(text), orient="index")
-    return table.reindex(columns=columns).fillna("")
+    return table.reindex(columns=[name for name in MODELS if name in table]).fillna("")
+
+
+def fault_table() -> pd.DataFrame:
+    """Metric (rows) x fault (columns): what the metric must say as the fault grows, "worse" or
+    "lower", or "" where it claims nothing."""
+    text = (files("genbench") / "metrics" / "faults.yaml").read_text("utf-8")
+    return pd.DataFrame.from_dict(yaml.safe_load(text), orient="index").fillna("")
+
+
+def faults(results: Results) -> pd.DataFrame:
+    """Every final test value of cells with a fault by degrees, in the classifier's features where
+    it has any. One row a metric and cell: dataset, fault, strength, metric, value, low, high.
+
+    Strength 0 is the mean over seeds of the plain training split; for copies, a share of 0.
+    """
+    cells = results.cells[results.cells["data_variant"] == ""]
+    plain = cells[(cells["model"] == BASELINE) & (cells["variant"] == "")]
+    rows = []
+    for cell in cells.to_dict("records"):
+        setting = dict(re.findall(r"(\w+)=([^,]+)", cell["variant"]))
+        if cell["model"] == "distorted":
+            fault, strength = setting["kind"], setting["strength"]
+        elif cell["model"] == "planted":
+            fault, strength = "copies", setting["share"]
+        else:
+            continue
+        rows.append((cell["cell"], cell["dataset"], fault, float(strength)))
+    faulty = pd.DataFrame(rows, columns=["cell", "dataset", "fault", "strength"])
+    kinds = faulty.loc[faulty["fault"] != "copies", "fault"].unique()
+    clean = plain[["cell", "dataset"]].merge(pd.DataFrame({"fault": kinds}), how="cross")
+    together = pd.concat([clean.assign(strength=0.0), faulty])
+    values = together.merge(_final(results)[["cell", "metric", "value", "low", "high"]], on="cell")
+    keys = ["dataset", "fault", "strength", "metric"]
+    return values.groupby(keys, sort=True)[["value", "low", "high"]].mean().reset_index()
+
+
+def check_faults(table: pd.DataFrame) -> pd.DataFrame:
+    """The fault table against the rows of `faults`, one row a data set, metric and fault with an
+    expectation: dataset, metric, fault, expected, clean and strongest (values), agrees.
+
+    It agrees when the strongest fault is worse (lower) than none with intervals that do not meet,
+    and no step to a stronger fault goes the other way by more than the intervals allow.
+    """
+    rows = []
+    for (dataset, fault, metric), group in table.groupby(["dataset", "fault", "metric"]):
+        expected = fault_table().get(fault, pd.Series(dtype=str)).get(metric, "")
+        if not expected:
+            continue
+        up = expected == "worse" and not METRICS[str(metric)].higher_is_better
+        group = group.sort_values("strength")
+        sign = 1 if up else -1
+        value = sign * group["value"].to_numpy()
+        # A metric without interval is exact.
+        half = ((group["high"] - group["low"]) / 2).fillna(0).to_numpy()
+        steps = np.diff(value) >= -np.hypot(half[1:], half[:-1])
+        clear = value[-1] - value[0] > half[-1] + half[0]
+        rows.append(
+            {
+                "dataset": dataset,
+                "metric": metric,
+                "fault": fault,
+                "expected": expected,
+                "clean": sign * value[0],
+                "strongest": sign * value[-1],
+                "agrees": bool(len(value) > 1 and steps.all() and clear),
+            }
+        )
+    columns = ["dataset", "metric", "fault", "expected", "clean", "strongest", "agrees"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def blindness(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """What each metric (rows) was seen to do as each fault (columns) grew, in a word: "sees" where
+    it moved as the fault table says, "fails" where it did not, "moves" where it claims nothing and
+    the strongest fault moved it by more than the intervals, "blind" where nothing moved it, and ""
+    where it was not measured."""
+    verdicts = check_faults(table).set_index(["dataset", "metric", "fault"])["agrees"]
+    on_it = table[table["dataset"] == dataset]
+    words: dict[str, dict[str, str]] = {}
+    for (metric, fault), group in on_it.groupby(["metric", "fault"]):
+        group = group.sort_values("strength")
+        first, last = group.iloc[0], group.iloc[-1]
+        agrees = verdicts.get((dataset, metric, fault))
+        if agrees is None:
+            apart = last["low"] > first["high"] or last["high"] < first["low"]
+            word = "moves" if apart else "blind"
+        else:
+            word = "sees" if agrees else "fails"
+        words.setdefault(str(fault), {})[str(metric)] = word
+    order = [name for name in METRICS if name in set(on_it["metric"])]
+    columns = [name for name in FAULTS if name in words]
+    return pd.DataFrame(words).reindex(index=order, columns=columns).fillna("")
+
+
+def _final(results: Results) -> pd.DataFrame:
+    """Final test values of each run's own samples, of spaces the classifier's alone."""
+    rows = results.metrics
+    space = rows["extractor"].str.startswith("classifier") | (rows["extractor"] == "")
+    return rows[(rows["split"] == "test") & (rows["fraction"] == 1) & (rows["draw"] == 0) & space]
 
 
 def check(results: Results) -> pd.DataFrame:
@@ -34,8 +136,7 @@ def check(results: Results) -> pd.DataFrame:
     """
     plain = (results.cells["variant"] == "") & (results.cells["data_variant"] == "")
     cells = results.cells[plain & (results.cells["family"] == "control")]
-    final = results.metrics[results.metrics["split"] == "test"]
-    values = cells[["cell", "dataset", "model"]].merge(final, on="cell")
+    values = cells[["cell", "dataset", "model"]].merge(_final(results), on="cell")
     rows = []
     for dataset, on_it in values.groupby("dataset"):
         for metric, controls in sign_table().iterrows():

@@ -1,17 +1,17 @@
-"""Evaluate a cell: its samples' features once, then every metric that applies.
+"""Evaluate a cell: score its samples, and ask of the model what else it can do.
 
 Final samples are compared with the test split. At every fraction of the budget, the last included,
 a smaller and equal number of samples is compared with the validation split: curves are drawn from
-those, so that nothing is chosen by looking at test. A metric that does not apply is a row with the
-reason, never a silent NaN or zero.
+those, so that nothing is chosen by looking at test. Further sets of final samples are drawn from
+the same weights, so that the luck of sampling can be told from that of training. A metric that does
+not apply is a row with the reason, never a silent NaN or zero.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,30 +20,32 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from genbench.data import DATASETS, ImageData, Split
-from genbench.features.classifier import (
-    ClassifierExtractor,
-    Features,
-    extract,
-    load_extractor,
-)
+from genbench.data import DATASETS
 from genbench.metrics import METRICS
-from genbench.metrics.classifier import (
-    class_entropy,
-    class_histogram,
-    classes_covered,
-    inception_score,
-    total_variation,
+from genbench.metrics.likelihood import bits, gap, iwae_bound, mean_bits
+from genbench.metrics.measured import Measured, normal
+from genbench.metrics.memorisation import membership_auc
+from genbench.models.interface import (
+    ClassConditional,
+    HasLatentPosterior,
+    HasLikelihood,
+    Model,
+    Reconstructs,
 )
-from genbench.metrics.frechet import Gaussian, frechet_distance, gaussian
-from genbench.metrics.kernel import kernel_distance
-from genbench.metrics.prdc import precision_recall
-from genbench.models.interface import HasLikelihood, Model, Reconstructs
 from genbench.records import RunDirectory, read_json, write_json
+from genbench.sampling import draw
+from genbench.scoring import (
+    QUICK_METRICS,
+    Judge,
+    Score,
+    all_scores,
+    labelled_scores,
+    quick_scores,
+)
 from genbench.suite import Cell, EvaluationSpec
-from genbench.training import Training, seeded, trained_model
+from genbench.training import Training, members, seeded, trained_model
 
-SAMPLE_METRICS = [name for name, info in METRICS.items() if info.needs == "samples"]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,98 +55,143 @@ class Evaluation:
 
     status: str
     reason: str
-    metrics: list[dict[str, Any]]
+    metrics: list[Row]
     seconds: float
 
 
-@dataclass(frozen=True)
-class Reference:
-    """One split of real images as features, with what is derived from them once."""
+def rows(
+    scores: Iterable[Score], *, fraction: float, split: str, n: int | None, draw: int = 0
+) -> list[Row]:
+    """Rows of metrics.csv, but for the cell, of scores of `n` samples or real images."""
+    out = []
+    for metric, extractor, result in ((s.metric, s.extractor, s.result) for s in scores):
+        info = METRICS[metric]
+        row = {
+            "fraction": fraction,
+            "metric": metric,
+            "metric_version": info.version,
+            "extractor": extractor,
+            "split": split,
+            "draw": draw,
+            "value": None,
+            "low": None,
+            "high": None,
+            "n_samples": n,
+            "higher_is_better": info.higher_is_better,
+            "flag": "",
+            "reason": result if isinstance(result, str) else "",
+        }
+        if isinstance(result, Measured):
+            value, low, high, flag = result
+            if not math.isfinite(value):
+                raise ValueError(f"{metric} ({extractor or 'pixels'}): the value is {value}")
+            row |= {"value": value, "flag": flag}
+            row |= {k: v if math.isfinite(v) else None for k, v in (("low", low), ("high", high))}
+        out.append(row)
+    return out
 
-    features: Features
-    gaussian: Gaussian
-    histogram: np.ndarray
+
+def batches(images: np.ndarray, size: int, device: str) -> tuple[Tensor, ...]:
+    return torch.from_numpy(images).to(device).split(size)
 
 
-@functools.cache
-def _extractor(dataset: str, device: str) -> ClassifierExtractor:
-    return load_extractor(dataset, device)
-
-
-# Keyed by content: the data set's fingerprint, the split, and the extractor's weights.
-_references: dict[tuple[str, str, str], Reference] = {}
-
-
-def reference(data: ImageData, split: str, extractor: ClassifierExtractor) -> Reference:
-    """Features of a split, taken once in a process."""
-    key = (data.info.fingerprint, split, extractor.sha256)
-    if key not in _references:
-        images: Split = getattr(data, split)
-        features = extract(extractor, images.images, name=f"{data.info.name} {split}")
-        histogram = np.bincount(images.labels, minlength=data.info.classes) / len(images.labels)
-        _references[key] = Reference(features, gaussian(features.features), histogram)
-    return _references[key]
-
-
-def sample_metrics(
-    samples: Features, real: Reference, spec: EvaluationSpec
-) -> dict[str, float | str]:
-    """Every metric that needs samples only: a value, or the reason why it does not apply.
-
-    samples: features (N, D) and logits (N, classes).
-    """
-    histogram = class_histogram(samples.logits)
-    values: dict[str, float | str] = {
-        "fd": frechet_distance(gaussian(samples.features), real.gaussian),
-        "kid": kernel_distance(
-            samples.features,
-            real.features.features,
-            subsets=spec.kid_subsets,
-            subset_size=spec.kid_subset_size,
-        ).mean,
-        "inception_score": inception_score(samples.logits).mean,
-        "classes_covered": classes_covered(histogram),
-        "class_entropy": class_entropy(histogram),
-        "class_distance": total_variation(histogram, real.histogram),
+def likelihood_rows(cell: Cell, model: Model, judge: Judge, device: str) -> Iterator[Row]:
+    """The ledger: bits per dimension of training and of held-out images, over the data set's grey
+    levels as they are (nothing is dequantised), the gap between them, and whether the likelihood
+    gives away who was trained on."""
+    names = [name for name, info in METRICS.items() if info.needs == "likelihood"]
+    if not isinstance(model, HasLikelihood):
+        for split in ("train", "validation", "test"):
+            reason = "not defined: the model has no likelihood"
+            yield from rows(
+                [Score(m, "", reason) for m in names], fraction=1.0, split=split, n=None
+            )
+        return
+    seen, held_out = members(cell)
+    order = np.random.default_rng(0).permutation(len(seen))[: cell.evaluation.likelihood_images]
+    seen, data = seen[np.sort(order)], judge.data
+    images = {
+        "train": data.train.images[seen],
+        "validation": data.validation.images,
+        "test": data.test.images,
     }
-    support = precision_recall(samples.features, real.features.features, k=spec.neighbours)
-    return values | {"precision": support.precision, "recall": support.recall}
 
-
-def model_metrics(
-    cell: Cell, model: Model, images: np.ndarray, device: str, split: str
-) -> dict[str, float | str]:
-    """Likelihood and reconstruction on real images (N, C, H, W), where the model has them."""
-    values: dict[str, float | str]
-    size = cell.sample.batch_size
-    batches = torch.from_numpy(images).to(device).split(size)
-    if isinstance(model, HasLikelihood):
+    def bits_of(split: str, real: np.ndarray) -> np.ndarray:
         generator = seeded(device, cell.seed, "likelihood", split)
-        bits = torch.cat([model.bits_per_dim(batch, generator) for batch in batches])
-        values = dict.fromkeys(
-            ("bpd", "bpd_bound"), f"the model's likelihood is {model.likelihood}"
-        )
-        values[model.likelihood] = float(bits.cpu().double().mean())
-    else:
-        values = dict.fromkeys(("bpd", "bpd_bound"), "the model defines no likelihood")
-    values["reconstruction_rmse"] = "the model does not encode images"
-    if isinstance(model, Reconstructs):
-        squares = [_squared_error(model, batch) for batch in batches]
-        levels = DATASETS[cell.data.name].levels
-        values["reconstruction_rmse"] = math.sqrt(float(torch.cat(squares).mean())) / (levels - 1)
-    return values
+        parts = batches(real, cell.sample.batch_size, device)
+        each = torch.cat([model.bits_per_dim(batch, generator) for batch in parts])
+        return each.cpu().double().numpy()
+
+    ledger = {split: bits_of(split, real) for split, real in images.items()}
+    other = "bpd" if model.likelihood == "bpd_bound" else "bpd_bound"
+    for split, real in images.items():
+        scores = [
+            Score(model.likelihood, "", mean_bits(ledger[split])),
+            Score(other, "", f"the model's likelihood is {model.likelihood}"),
+            Score("bpd_iwae", "", importance_weighted(cell, model, real, split, device)),
+        ]
+        if split == "train":
+            scores.append(Score("bpd_gap", "", "the others are compared with this split"))
+            auc: Measured | str = "no training images were held out, so none are exchangeable"
+            if len(held_out):
+                auc = membership_auc(
+                    -ledger["train"], -bits_of("held out", data.train.images[held_out])
+                )
+            scores.append(Score("membership_auc", "", auc))
+        else:
+            scores.append(Score("bpd_gap", "", gap(ledger["train"], ledger[split])))
+            scores.append(Score("membership_auc", "", "only within the training split"))
+        yield from rows(scores, fraction=1.0, split=split, n=len(real))
 
 
-def _squared_error(model: Reconstructs, images: Tensor) -> Tensor:
-    """Mean squared error of each image's reconstruction, in grey levels: (B,) float64."""
-    difference = model.reconstruct(images).cpu().double() - images.cpu().double()
-    return difference.square().flatten(1).mean(1)
+def importance_weighted(
+    cell: Cell, model: Model, images: np.ndarray, split: str, device: str
+) -> Measured | str:
+    """The importance-weighted bound in bits per dimension, where the model has a posterior."""
+    if not isinstance(model, HasLatentPosterior):
+        return "the model has no posterior to weigh samples from"
+    generator = seeded(device, cell.seed, "importance", split)
+    k = cell.evaluation.importance_samples
+    parts = batches(images, cell.sample.batch_size, device)
+    nats = torch.cat([iwae_bound(model.log_weights(batch, generator, k)) for batch in parts])
+    dimensions = math.prod(DATASETS[cell.data.name].shape)
+    return mean_bits(bits(-nats, dimensions))
+
+
+def reconstruction(cell: Cell, model: Model, images: np.ndarray, device: str) -> Measured | str:
+    """Root mean squared error of reconstructions as a share of the grey range; the interval, over
+    images, by the delta method."""
+    if not isinstance(model, Reconstructs):
+        return "the model does not encode images"
+    squares = []
+    for batch in batches(images, cell.sample.batch_size, device):
+        difference = model.reconstruct(batch).cpu().double() - batch.cpu().double()
+        squares.append(difference.square().flatten(1).mean(1))
+    square = torch.cat(squares) / (DATASETS[cell.data.name].levels - 1) ** 2
+    root = math.sqrt(float(square.mean()))
+    return normal(root, float(square.std()) / math.sqrt(len(square)) / (2 * root) if root else 0.0)
+
+
+def utility_scores(cell: Cell, model: Model, judge: Judge, device: str) -> list[Score]:
+    """What a classifier learns from the model's images of each class, evenly drawn."""
+    if not isinstance(model, ClassConditional):
+        return labelled_scores(judge, None, None, np.empty(0), seed=0)
+    labels = torch.arange(cell.sample.n, device=device) % judge.data.info.classes
+    generator = seeded(device, cell.seed, "classes")
+    parts = [labels] if cell.is_control else labels.split(cell.sample.batch_size)
+    try:
+        with torch.inference_mode():
+            drawn = torch.cat([model.sample_class(part, generator) for part in parts])
+    except ValueError as error:  # a control that happens to hold no image of some class
+        return labelled_scores(judge, None, None, np.empty(0), seed=0, reason=str(error))
+    images, (seen, _) = drawn.cpu().numpy(), members(cell)
+    return labelled_scores(judge, images, labels.cpu().numpy(), seen, seed=cell.seed)
 
 
 def evaluate(
     cell: Cell,
     training: Training,
-    data: ImageData,
+    judge: Judge,
     directory: RunDirectory,
     device: str,
     report: Callable[[float], None] = lambda done: None,
@@ -155,7 +202,7 @@ def evaluate(
     torch.set_num_threads(cell.train.threads)
     # NumPy's products too: the number of threads changes their last digits.
     with threadpool_limits(cell.train.threads):
-        evaluation = measure(cell, training, data, directory, device, report)
+        evaluation = measure(cell, training, judge, directory, device, report)
     write_json(directory.evaluation, asdict(evaluation))
     return evaluation
 
@@ -163,77 +210,68 @@ def evaluate(
 def measure(
     cell: Cell,
     training: Training,
-    data: ImageData,
+    judge: Judge,
     directory: RunDirectory,
     device: str,
     report: Callable[[float], None],
 ) -> Evaluation:
     """The work of `evaluate`, from the samples and weights in the run's directory."""
     started = time.perf_counter()
-    extractor = _extractor(cell.data.name, device)
-    rows: list[dict[str, Any]] = []
-
-    def add(fraction: float, split: str, n: int | None, values: dict[str, float | str]) -> None:
-        for metric, value in values.items():
-            info = METRICS[metric]
-            number = value if not isinstance(value, str) else None
-            rows.append(
-                {
-                    "fraction": fraction,
-                    "metric": metric,
-                    "metric_version": info.version,
-                    "extractor": extractor.name if info.needs == "samples" else "",
-                    "split": split,
-                    "value": number,
-                    "n_samples": n,
-                    "higher_is_better": info.higher_is_better,
-                    "reason": value if isinstance(value, str) else "",
-                }
-            )
-
-    def missing(fraction: float, split: str, reason: str) -> None:
-        add(fraction, split, None, dict.fromkeys(SAMPLE_METRICS, reason))
-
+    out: list[Row] = []
     fractions = (1.0,) if cell.is_control else cell.budget.fractions
-    status, reason = training.status, training.reason
     for index, fraction in enumerate(fractions):
-        if fraction not in training.snapshots:
-            why = training.unsampled[f"{fraction:g}"]
-            missing(fraction, "validation", why)
-            if fraction == 1:
-                missing(fraction, "test", why)
-            continue
-        images = np.load(directory.samples(fraction), allow_pickle=False)
-        features = extract(extractor, images, name=f"samples of {cell.name}")
-        n = min(len(images), cell.sample.n_intermediate)
-        early = Features(features.features[:n], features.logits[:n])
-        add(
-            fraction,
-            "validation",
-            n,
-            sample_metrics(early, reference(data, "validation", extractor), cell.evaluation),
-        )
-        if fraction == 1:
-            final = sample_metrics(features, reference(data, "test", extractor), cell.evaluation)
-            add(fraction, "test", len(images), final)
-            if not cell.is_control:
-                status, reason = outcome(cell, final)
-            model = trained_model(cell, directory, fraction, device)
-            with torch.inference_mode():
-                for split in ("validation", "test"):
-                    real = getattr(data, split).images
-                    values = model_metrics(cell, model, real, device, split)
-                    add(fraction, split, len(real), values)
-        report((index + 1) / len(fractions))
-    return Evaluation(status, reason, rows, round(time.perf_counter() - started, 3))
+        if fraction in training.snapshots:
+            images = np.load(directory.samples(fraction), allow_pickle=False)
+            early = images[: cell.sample.n_intermediate]
+            quick = quick_scores(judge, early, "validation")
+            out += rows(quick, fraction=fraction, split="validation", n=len(early))
+        else:
+            name, why = judge.extractor("classifier").name, training.unsampled[f"{fraction:g}"]
+            missing = [Score(metric, name, why) for metric in QUICK_METRICS]
+            out += rows(missing, fraction=fraction, split="validation", n=None)
+        report((index + 1) / (len(fractions) + 1))
+    if 1.0 not in training.snapshots:
+        out += rows(missing, fraction=1.0, split="test", n=None)
+        return Evaluation(training.status, training.reason, out, _since(started))
+    scores = list(all_scores(judge, images, "test", members(cell)[0]))
+    out += rows(scores, fraction=1.0, split="test", n=len(images))
+    model = trained_model(cell, directory, 1.0, device)
+    out += model_rows(cell, model, judge, device)
+    status, reason = "ok", ""
+    if not cell.is_control:
+        status, reason = outcome(scores, judge.data.info.classes, cell.evaluation)
+    return Evaluation(status, reason, out, _since(started))
 
 
-def outcome(cell: Cell, final: dict[str, float | str]) -> tuple[str, str]:
+def model_rows(cell: Cell, model: Model, judge: Judge, device: str) -> list[Row]:
+    """What needs the model itself: redraws, likelihood, reconstruction, utility."""
+    out: list[Row] = []
+    # A control draws the same images again, or new noise: its luck is not a question.
+    for again in range(1, 1 + (0 if cell.is_control else cell.evaluation.redraws)):
+        images = draw(cell, model, cell.sample.n, seeded(device, cell.seed, "redraw", again))
+        scores = quick_scores(judge, images, "test")
+        out += rows(scores, fraction=1.0, split="test", n=len(images), draw=again)
+    with torch.inference_mode():
+        out += likelihood_rows(cell, model, judge, device)
+        for split in ("validation", "test"):
+            real = getattr(judge.data, split).images
+            score = Score("reconstruction_rmse", "", reconstruction(cell, model, real, device))
+            out += rows([score], fraction=1.0, split=split, n=len(real))
+    # Outside inference mode, since a classifier is trained.
+    utility = utility_scores(cell, model, judge, device)
+    out += rows(utility, fraction=1.0, split="test", n=cell.sample.n)
+    return out
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)
+
+
+def outcome(scores: Iterable[Score], classes: int, spec: EvaluationSpec) -> tuple[str, str]:
     """("collapsed", why) by the declared thresholds, else ("ok", "")."""
-    classes = DATASETS[cell.data.name].classes
-    covered, entropy = float(final["classes_covered"]), float(final["class_entropy"])
-    least_classes = cell.evaluation.min_classes * classes
-    least_entropy = cell.evaluation.min_entropy * math.log2(classes)
+    values = {s.metric: s.result.value for s in scores if isinstance(s.result, Measured)}
+    covered, entropy = values["classes_covered"], values["class_entropy"]
+    least_classes, least_entropy = spec.min_classes * classes, spec.min_entropy * math.log2(classes)
     if covered < least_classes:
         return "collapsed", f"{covered:g} classes covered, fewer than {least_classes:g}"
     if entropy < least_entropy:

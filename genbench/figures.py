@@ -21,9 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterSciNotation, NullFormatter
 
+from genbench.analysis import final, in_order, progress
 from genbench.models import MODELS
 from genbench.prose import dataset_title
-from genbench.statistics import final, in_order, mean_interval, progress
+from genbench.statistics import mean_interval
 from genbench.tables import Results
 
 if TYPE_CHECKING:  # it brings torch, which most chapters do without
@@ -92,7 +93,7 @@ def look(model: str) -> dict[str, Any]:
     }
 
 
-def _grid(rows: int, columns: int, width: float, height: float, **kwargs: Any) -> Any:
+def axes_grid(rows: int, columns: int, width: float, height: float, **kwargs: Any) -> Any:
     """A figure and its axes, always as an array of two dimensions."""
     return plt.subplots(
         rows, columns, figsize=(width * columns, height * rows), squeeze=False, **kwargs
@@ -124,7 +125,7 @@ def sample_grid(
     columns = min(columns, len(names))
     rows = -(-len(names) // columns)
     side = 7.2 / max(columns, 2)
-    fig, axes = _grid(rows, columns, side, side + 0.3)
+    fig, axes = axes_grid(rows, columns, side, side + 0.3)
     for ax in axes.flat:
         ax.axis("off")
     for ax, name in zip(axes.flat, names, strict=False):
@@ -159,7 +160,7 @@ def quality_versus_compute(
     table = progress(results, metric)
     controls = final(results, metric, "validation").set_index("dataset")
     names = datasets(results)
-    fig, axes = _grid(len(names), len(against), 7.6 / len(against), 3.1, sharey="row")
+    fig, axes = axes_grid(len(names), len(against), 7.6 / len(against), 3.1, sharey="row")
     shown: dict[str, Line2D] = {}
     for row, dataset in enumerate(names):
         for column, x in enumerate(against):
@@ -220,7 +221,7 @@ def every_seed(
 ) -> Figure:
     """Every seed as a point and the mean as a bar, one row a model, one panel a data set.
 
-    frame: rows of `statistics.final` or `statistics.costs`. Failed runs without a value are
+    frame: rows of `analysis.final` or `analysis.costs`. Failed runs without a value are
     counted at the right edge. log: a logarithmic axis, where the values span a factor of three.
     """
     names = list(dict.fromkeys(frame["dataset"]))
@@ -317,7 +318,7 @@ def logged(results: Results, model: str, names: Sequence[str], *, log: bool = Fa
     curves = results.curves.merge(cells[["cell", "dataset", "seed"]], on="cell")
     curves = curves.dropna(subset=["value"])
     there = list(dict.fromkeys(cells["dataset"]))
-    fig, axes = _grid(len(names), len(there), 7.6 / len(there), 1.9, sharex="col", sharey="row")
+    fig, axes = axes_grid(len(names), len(there), 7.6 / len(there), 1.9, sharex="col", sharey="row")
     for row, name in enumerate(names):
         for column, dataset in enumerate(there):
             ax = axes[row, column]
@@ -344,7 +345,7 @@ def live_curves(run: LiveRun, panels: Sequence[Sequence[str]]) -> Figure:
     """What a live run logged, against images seen: one panel for each group of values."""
     curves = run.curves
     family = MODELS[run.cell.model.name].family
-    fig, axes = _grid(1, len(panels), 7.6 / len(panels), 2.8)
+    fig, axes = axes_grid(1, len(panels), 7.6 / len(panels), 2.8)
     for ax, names in zip(axes[0], panels, strict=True):
         for dash, name in zip(DASHES, names, strict=False):
             rows = curves[["examples", name]].dropna()
@@ -369,7 +370,9 @@ def tiles(images: np.ndarray, levels: int, columns: int = 8) -> np.ndarray:
 
 def side_by_side(panels: dict[str, np.ndarray], levels: int, columns: int = 8) -> Figure:
     """Grids of images (N, 1, H, W) beside each other, each under its title."""
-    fig, axes = _grid(1, len(panels), 7.2 / max(len(panels), 2), 7.2 / max(len(panels), 2) + 0.3)
+    fig, axes = axes_grid(
+        1, len(panels), 7.2 / max(len(panels), 2), 7.2 / max(len(panels), 2) + 0.3
+    )
     for ax, (title, images) in zip(axes[0], panels.items(), strict=True):
         ax.imshow(tiles(images, levels, columns), cmap="gray", vmin=0, vmax=1, interpolation="none")
         ax.set_title(title)

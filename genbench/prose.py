@@ -23,8 +23,9 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure as Plot
 
+from genbench.analysis import FAILED, final, in_order, over_seeds
 from genbench.metrics import METRICS
-from genbench.statistics import FAILED, Estimate, final, in_order, mean_interval, over_seeds
+from genbench.statistics import Estimate, mean_interval
 from genbench.tables import Results, relative_scale
 
 NONE = "–"  # what a table shows where there is no value

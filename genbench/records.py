@@ -28,7 +28,7 @@ from genbench.errors import UserError
 from genbench.suite import Cell
 
 # Raised when the form of records changes; they are then written again, and nothing is recomputed.
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 
 # What tables and the command line read of every record.
 REQUIRED = {

@@ -1,4 +1,5 @@
-"""The command line: python -m genbench.run all | plan | status | tables | data | SUITE.
+"""The command line: python -m genbench.run all | SUITE | plan | status | tables | data | evaluate |
+compare.
 
 Exit codes: 0 done; 1 a cell crashed; 2 the user's mistake, in one line; 130 interrupted, with what
 was finished saved. Progress goes to stderr; the summary, or JSON with --json, to stdout.
@@ -31,12 +32,16 @@ commands:
   status [SUITE] say which cells are done, to do or failed
   tables         rebuild a profile's tables from its records
   data [NAME..]  fetch and check data sets
+  evaluate PATH --against DATASET
+                 score samples that genbench did not make: a folder of PNGs, .npy or .npz
+  compare A B    two results folders side by side, with intervals of the differences
 """
 EPILOG = """\
 examples:
   python -m genbench.run all --profile smoke
   python -m genbench.run plan images --profile cpu
   python -m genbench.run all --only 'images/fashion-mnist/dcgan/*' --seeds 5
+  python -m genbench.run evaluate my-samples.npz --against mnist --json
 
 exit codes: 0 done, 1 a cell crashed, 2 a mistake in the call, 130 interrupted (work is saved)
 """
@@ -55,8 +60,8 @@ def parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    p.add_argument("command", help="all, plan, status, tables, data, or a suite's name or file")
-    p.add_argument("names", nargs="*", help="a suite for plan and status; data sets for data")
+    p.add_argument("command", help="one of the commands, or a suite's name or file")
+    p.add_argument("names", nargs="*", help="a suite, data sets, a path or two folders")
     p.add_argument("--profile", default="auto", help="smoke, cpu, gpu, or auto: gpu only on CUDA")
     p.add_argument(
         "--only", action="append", default=[], metavar="GLOB", help="cells by name; repeatable"
@@ -67,6 +72,12 @@ def parser() -> Parser:
     p.add_argument("--results", type=Path, metavar="DIR", help="where records and tables go")
     p.add_argument("--force", action="store_true", help="compute the chosen cells again")
     p.add_argument("--dry-run", action="store_true", help="the same as plan")
+    p.add_argument(
+        "--inception", metavar="FILE", help="torch-fidelity's weights, for FID; or: download"
+    )
+    p.add_argument("--against", metavar="DATASET", help="for evaluate: what to compare with")
+    p.add_argument("--name", help="for evaluate --results: the generator's name; else the path's")
+    p.add_argument("--seed", type=int, default=0, help="for evaluate --results: its training run")
     p.add_argument("--json", action="store_true", help="a JSON summary on stdout")
     return p
 
@@ -145,8 +156,11 @@ def choose_cells(args: argparse.Namespace, target: str, profile: Profile) -> dic
     if args.seeds is not None and args.seeds < 1:
         raise UserError(f"--seeds {args.seeds}: at least 1 seed is needed")
     work: dict[str, tuple[Cell, list[str]]] = {}
+    inception = inception_sha256(inception_weights(args.inception))
     for suite in load_suites(target):
         for cell in suite.cells(profile, args.seeds):
+            protocol = cell.evaluation.model_copy(update={"inception_sha256": inception})
+            cell = cell.model_copy(update={"evaluation": protocol})
             known = work.setdefault(cell.name, (cell, []))
             if known[0] != cell:
                 raise UserError(f"suite {suite.name}: {cell.name} differs from another suite's")
@@ -156,6 +170,29 @@ def choose_cells(args: argparse.Namespace, target: str, profile: Profile) -> dic
         raise UserError(f"{target} has no cell at this profile: none of its data sets is in it")
     chosen = select([cell for cell, _ in work.values()], args.only)
     return {cell.name: work[cell.name] for cell in chosen}
+
+
+def inception_weights(option: str | None) -> Path | None:
+    """The user's Inception weights: the file that --inception names, what `--inception download`
+    fetches, or what torch-fidelity fetched before; None without any. Raises UserError for a file
+    that is not there and for a failed download."""
+    from genbench.data.sources import Unavailable
+    from genbench.features import inception
+
+    try:
+        if option == "download":
+            return inception.download()
+        return inception.find(Path(option) if option else None)
+    except Unavailable as error:
+        if option is None:
+            return None
+        raise UserError(f"--inception: {error}") from None
+
+
+def inception_sha256(weights: Path | None) -> str:
+    from genbench.features.inception import weights_sha256
+
+    return weights_sha256(weights) if weights else ""
 
 
 def is_done(record: dict[str, Any] | None, cell: Cell, device: str) -> bool:
@@ -207,6 +244,7 @@ def run_cells(args: argparse.Namespace, target: str) -> int:
                 runs=runs,
                 device=device,
                 force=args.force,
+                inception=inception_weights(args.inception),
                 display=display,
             )
         finally:
@@ -214,7 +252,7 @@ def run_cells(args: argparse.Namespace, target: str) -> int:
     else:
         build_tables(results)
     rows = [summary_row(name, made.get(name) or records[name], name in made) for name in work]
-    every = argparse.Namespace(seeds=args.seeds, only=[])
+    every = argparse.Namespace(seeds=args.seeds, only=[], inception=args.inception)
     stale = [
         name
         for name, (cell, _) in choose_cells(every, target, profile).items()
@@ -259,7 +297,8 @@ def summary_row(name: str, record: dict[str, Any], computed: bool) -> dict[str, 
     fd = [
         row["value"]
         for row in record["metrics"]
-        if (row["metric"], row["split"], row["fraction"]) == ("fd", "test", 1.0)
+        if (row["metric"], row["split"], row["fraction"], row["draw"]) == ("fd", "test", 1.0, 0)
+        and row["extractor"].startswith("classifier")
     ]
     return {
         "cell": name,
@@ -377,16 +416,92 @@ def get_data(args: argparse.Namespace) -> int:
     return 0
 
 
+def evaluate_samples(args: argparse.Namespace) -> int:
+    """`evaluate`: score a path's samples; with --results, keep the outcome among the tables."""
+    if len(args.names) != 1 or args.against is None:
+        raise UserError("evaluate takes one path and --against DATASET, such as: "
+                        "evaluate samples.npz --against mnist")  # fmt: skip
+    from genbench.data import info
+    from genbench.suite import load_profiles, unknown
+
+    dataset = info(args.against).name
+    device = choose_device(args.device)
+    profiles = load_profiles()
+    wanted = args.profile
+    if wanted == "auto":
+        wanted = next(
+            name for name in ("cpu", *profiles) if dataset in profiles[name].images.datasets
+        )
+    if wanted not in profiles:
+        raise UserError(f"--profile: {unknown('profile', wanted, [*profiles, 'auto'])}")
+    scale = profiles[wanted].images
+    weights = inception_weights(args.inception)
+    spec = scale.evaluation.model_copy(update={"inception_sha256": inception_sha256(weights)})
+    from genbench.appraise import PROFILE, appraise, keep
+
+    path = Path(args.names[0])
+    done = appraise(
+        path, dataset, spec=spec, n=scale.sample.n, device=device, inception=weights,
+        report=lambda metric: print(f"{path}: {metric}", file=sys.stderr, flush=True),
+    )  # fmt: skip
+    for note in done.notes:
+        print(f"genbench: {path}: {note}", file=sys.stderr)
+    closing = f"{done.n} samples against the test split of {dataset}; protocol of profile {wanted}"
+    if args.results is not None:
+        results = choose_results(args.results, PROFILE)
+        name = args.name if args.name is not None else path.stem
+        keep(done, results, name=name, seed=args.seed, spec=spec, device=device)
+        build_tables(results)
+        closing += f"; kept in {results}"
+    head = {
+        "path": done.path, "against": dataset, "profile": wanted, "n": done.n,
+        "sha256": done.sha256, "notes": done.notes, "status": done.status, "reason": done.reason,
+        "protocol": spec.model_dump(mode="json"), "metrics": done.rows,
+    }  # fmt: skip
+    if args.json:
+        print(json.dumps(head, indent=1, allow_nan=False))
+        return 0
+    columns = ("metric", "extractor", "value", "low", "high", "flag", "reason")
+    show(args, [{key: row[key] for key in columns} for row in done.rows], {}, closing)
+    return 0
+
+
+def compare_results(args: argparse.Namespace) -> int:
+    """`compare`: two results folders side by side."""
+    if len(args.names) != 2:
+        raise UserError(
+            "compare takes two results folders, such as: compare results/cpu theirs/cpu"
+        )
+    from genbench import compare
+
+    a, b = (compare.load_folder(Path(name)) for name in args.names)
+    table = compare.compare(a, b)
+    if args.json:
+        rows = compare.to_records(table)
+        print(json.dumps({"a": args.names[0], "b": args.names[1], "rows": rows}, indent=1))
+    else:
+        print(compare.format_table(table))
+    return 0
+
+
 def dispatch(args: argparse.Namespace) -> int:
     from genbench.suite import RESERVED
 
     command, names = args.command, args.names
-    if command in ("tables", "data") and (args.dry_run or args.force or args.only):
+    if command in ("tables", "data", "evaluate", "compare") and (
+        args.dry_run or args.force or args.only
+    ):
         raise UserError(f"'{command}' takes none of --dry-run, --force and --only")
+    if command != "evaluate" and (args.against or args.name or args.seed):
+        raise UserError("--against, --name and --seed go with 'evaluate' alone")
     if command in RESERVED:
         raise UserError(f"'{command}' is a name kept for a later version of genbench")
     if command == "data":
         return get_data(args)
+    if command == "evaluate":
+        return evaluate_samples(args)
+    if command == "compare":
+        return compare_results(args)
     if command not in ("plan", "status") and names:
         raise UserError(f"'{command}' takes no further name, and '{names[0]}' was given")
     if len(names) > 1:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from genbench.cost import Meter, Usage
+from genbench.models.interface import Model
 from genbench.records import RunDirectory, atomic, read_json, write_json
 from genbench.suite import Cell
 from genbench.training import Training, seeded, trained_model
@@ -47,13 +48,10 @@ def sample(
         if path.exists() and (fraction < 1 or directory.sampling.exists()):
             continue
         model = trained_model(cell, directory, fraction, device)
-        size = n if cell.is_control else min(n, cell.sample.batch_size)
-        generator = seeded(device, cell.seed, "sample")
-        with Meter(device) as meter, torch.inference_mode():
-            batches = [model.sample(min(size, n - start), generator) for start in range(0, n, size)]
+        with Meter(device) as meter:
+            images = draw(cell, model, n, seeded(device, cell.seed, "sample"))
             usage = meter.usage()
         seconds += usage.seconds
-        images = torch.cat(batches).cpu().numpy()
         with atomic(path) as temporary, temporary.open("wb") as file:
             np.save(file, images)
         if fraction == 1:
@@ -64,6 +62,15 @@ def sample(
         content = read_json(directory.sampling)
         final = Sampling(**content | {"usage": Usage(**content["usage"])})
     return final
+
+
+@torch.inference_mode()
+def draw(cell: Cell, model: Model, n: int, generator: torch.Generator) -> np.ndarray:
+    """n samples (n, C, H, W) uint8, in the cell's batches; a control draws all in one call, so that
+    it can be without replacement."""
+    size = n if cell.is_control else min(n, cell.sample.batch_size)
+    batches = [model.sample(min(size, n - start), generator) for start in range(0, n, size)]
+    return torch.cat(batches).cpu().numpy()
 
 
 def save_grid(images: np.ndarray, levels: int, path: Path, rows: int = 8) -> None:

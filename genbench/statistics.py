@@ -1,31 +1,36 @@
-"""How sure we are: intervals over seeds, and what reads them from the results tables.
+"""How sure we are: intervals, tests and ranks over seeds.
 
-All intervals are Student's t intervals. They rest on normality of the values over seeds, and with
-few seeds nothing can check that: at n = 3 the mean stands within 4.30 standard errors, and one odd
-seed moves both the mean and the width. They say how far the mean would move had the models been
-trained again from other seeds, and nothing about other data sets, budgets or settings.
+Intervals say how far an estimate would move had the models been trained again from other seeds,
+and nothing about other data sets, budgets or settings. Those of means are Student's t intervals.
+They rest on normality of the values over seeds, and with few seeds nothing can check that: at
+n = 3 the mean stands within 4.30 standard errors, and one odd seed moves both the mean and the
+width. `coverage_table` simulates what each interval does where values are not normal.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
-from genbench.models import FAMILIES, MODELS
-from genbench.tables import Results
-
-FAILED = ("diverged", "collapsed", "crashed")
+Floats = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, int], Floats]
+"""Draws n values: (generator, n) -> (n,)."""
+Scores = Mapping[str, ArrayLike] | np.ndarray
+"""Runs on tasks (data sets): task -> values (n_t,), or an array (runs, tasks)."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with the ends of its interval, over n values. The ends are NaN where n < 2, the mean
-    too where n = 0."""
+    """A mean, or what else a function says, with the ends of its interval, over n values. The ends
+    are NaN where there is no interval, as for n < 2, and the estimate where n = 0."""
 
     estimate: float
     low: float
@@ -109,155 +114,407 @@ def deviation_interval(values: Sequence[float] | np.ndarray, confidence: float =
     return Estimate(s, float(low), float(high), n)
 
 
-def of_suite(results: Results, suite: str) -> Results:
-    """The results of the cells that belong to a suite, with plain data and plain models."""
-    cells = results.cells
-    member = cells["suite"].str.split("+").map(lambda names: suite in names)
-    plain = (cells["variant"] == "") & (cells["data_variant"] == "")
-    return keep(results, cells[member & plain]["cell"])
+def median(values: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """Median over seeds (n,), which may hold infinities of one sign, with its interval.
+
+    Where the order statistics x_(k) and x_(n+1-k) can hold the median often enough (n >= 6 at 95%)
+    they are the interval: it holds for any continuous distribution (Thompson 1936, "On confidence
+    ranges for the median"). With fewer values no interval can promise that; it is then median +-
+    c s, with s the standard deviation and c such that normal values are covered exactly, and does
+    not exist with an infinity among the values. Raises ValueError for NaN.
+    """
+    x = np.sort(_ordered(values, "values"))
+    n = len(x)
+    middle = float(np.median(x)) if n else math.nan
+    k = int(stats.binom.ppf((1 - confidence) / 2, n, 0.5)) if n else 0
+    if k:
+        return Estimate(middle, float(x[k - 1]), float(x[n - k]), n)
+    if n < 2 or not np.isfinite(x).all():
+        return Estimate(middle, math.nan, math.nan, n)
+    half = _median_reach(n, confidence) * float(x.std(ddof=1))
+    return Estimate(middle, middle - half, middle + half, n)
 
 
-def keep(results: Results, names: Iterable[str]) -> Results:
-    """The results of the named cells alone."""
-    wanted = set(names)
+@lru_cache
+def _median_reach(n: int, confidence: float) -> float:
+    """The quantile of |median| / s over n standard normal values, by simulation: it has no closed
+    form for most n. Its relative error is under 1%."""
+    z = np.random.default_rng(0).normal(size=(200_000, n))
+    ratio = np.abs(np.median(z, axis=1)) / z.std(axis=1, ddof=1)
+    return float(np.quantile(ratio, confidence))
 
-    def within(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame[frame["cell"].isin(wanted)].reset_index(drop=True)
 
-    return replace(
-        results,
-        cells=within(results.cells),
-        metrics=within(results.metrics),
-        costs=within(results.costs),
-        curves=within(results.curves),
+def interquartile_mean(values: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """Mean of the values (n,) without the lowest and highest g = floor(n / 4), with an interval.
+
+    The interval is that of Tukey and McLaughlin 1963 ("Less vulnerable confidence and significance
+    procedures for location based on a single sample"): Student's t on h - 1 = n - 2g - 1 degrees of
+    freedom, with the standard error from the winsorised sum of squares over h (h - 1). Below n = 4
+    nothing is cut and it is `mean_interval`. Up to g infinities of one sign leave both finite; with
+    more of them the interval does not exist. Raises ValueError for NaN.
+    """
+    x = np.sort(_ordered(values, "values"))
+    n = len(x)
+    g, estimate = n // 4, float(stats.trim_mean(x, 0.25)) if n else math.nan
+    h = n - 2 * g
+    if h < 2 or not math.isfinite(estimate):
+        return Estimate(estimate, math.nan, math.nan, n)
+    winsorised = np.concatenate([[x[g]] * g, x[g : n - g], [x[n - g - 1]] * g])
+    error = winsorised.std() * math.sqrt(n / (h * (h - 1)))
+    half = float(stats.t.ppf((1 + confidence) / 2, h - 1) * error)
+    return Estimate(estimate, estimate - half, estimate + half, n)
+
+
+def with_failures(values: ArrayLike, failed: ArrayLike, higher_is_better: bool) -> Floats:
+    """Values (n,) with every failed run that left none as the worst there is: -inf where higher is
+    better, +inf where lower is.
+
+    For statistics of ranks alone (median, probability of improvement); a mean of it says nothing.
+    failed: (n,) bool; a failed run that did leave a value keeps it. Raises ValueError where a run
+    that did not fail has no value, or the shapes differ.
+    """
+    x, lost = np.array(values, dtype=np.float64), np.asarray(failed, dtype=bool)
+    if x.ndim != 1 or x.shape != lost.shape:
+        raise ValueError(f"failed: expected the shape of values, {x.shape}, got {lost.shape}")
+    absent = np.isnan(x)
+    if (absent & ~lost).any():
+        raise ValueError(f"values: {(absent & ~lost).sum()} runs that did not fail have no value")
+    x[absent] = -math.inf if higher_is_better else math.inf
+    return x
+
+
+class Bands(NamedTuple):
+    """A statistic and the ends of its interval: float64 arrays of the statistic's own shape."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+
+def stratified_bootstrap(
+    scores: Scores,
+    statistic: Callable[[list[Floats]], Floats],
+    *,
+    confidence: float = 0.95,
+    repetitions: int = 2000,
+    seed: int,
+) -> Bands:
+    """A statistic of runs on several tasks with its percentile interval, runs being drawn again
+    within each task.
+
+    Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice",
+    section 4.1. scores: task -> values (n_t,), or an array (runs, tasks). `statistic` takes a list
+    with an array (B, n_t) for each task, and returns (B, ...): one value for each of B sets of
+    runs. With few runs the interval is too narrow, by a factor sqrt((n - 1) / n) in the spread
+    alone; `expanded_confidence` says which `confidence` to ask for instead. Raises ValueError for
+    NaN, infinities of both signs, or a task without runs.
+    """
+    tasks = _tasks(scores, "scores")
+    drawn = statistic(_resample(tasks, repetitions, np.random.default_rng(seed)))
+    return _percentile(statistic([x[None] for x in tasks])[0], drawn, confidence)
+
+
+def expanded_confidence(confidence: float, runs: int, tasks: int = 1) -> float:
+    """The nominal confidence at which a percentile interval over `tasks` tasks of `runs` runs each
+    has the width of Student's t interval.
+
+    1 - 2 Phi(-sqrt(n / (n - 1)) t), with t at tasks * (n - 1) degrees of freedom: Hesterberg 2015,
+    "What teachers should know about the bootstrap", section 4.3.1, with the tasks' degrees of
+    freedom pooled. No confidence brings the interval beyond the extremes of the runs, so on a
+    single task with n = 3 it still holds the mean in three of four cases at most. Raises ValueError
+    for runs < 2.
+    """
+    if runs < 2 or tasks < 1:
+        raise ValueError(f"runs: expected at least 2 on 1 task, got {runs} on {tasks}")
+    t = stats.t.ppf((1 + confidence) / 2, tasks * (runs - 1))
+    return float(1 - 2 * stats.norm.sf(math.sqrt(runs / (runs - 1)) * t))
+
+
+def pooled_interquartile_mean(tasks: list[Floats]) -> Floats:
+    """The mean of the middle half of all runs on all tasks, for `stratified_bootstrap`: lists of
+    (B, n_t) to (B,). Agarwal et al. 2021, section 4.3; as much is cut as by SciPy's trim_mean."""
+    return np.asarray(stats.trim_mean(np.concatenate(tasks, axis=-1), 0.25, axis=-1))
+
+
+def median_of_means(tasks: list[Floats]) -> Floats:
+    """The median over tasks of each task's mean, for `stratified_bootstrap`: lists of (B, n_t) to
+    (B,). The "median" of Agarwal et al. 2021, section 4.3."""
+    return np.asarray(np.median(np.stack([x.mean(axis=-1) for x in tasks]), axis=0))
+
+
+def probability_of_improvement(
+    x: Scores,
+    y: Scores,
+    *,
+    confidence: float = 0.95,
+    repetitions: int = 2000,
+    seed: int,
+) -> Estimate:
+    """How likely a run of x scores above a run of y on the same task, in [0, 1]; the mean of tasks.
+
+    The Mann-Whitney statistic U / (n m), ties counting half: Agarwal et al. 2021, section 4.3.
+    x, y: task -> values (n_t,) and (m_t,), or arrays (runs, tasks); negate scores of which lower is
+    better. n counts the runs of both. The interval is the percentile interval of
+    `stratified_bootstrap`; where every resample gives the same, as when all runs of x are above all
+    of y, it says nothing and its ends are NaN. Raises ValueError for NaN, other tasks in y than in
+    x, or a task without runs.
+    """
+    if isinstance(x, Mapping) and isinstance(y, Mapping):
+        if set(x) != set(y):
+            raise ValueError(f"y: expected the tasks of x, {sorted(x)}, got {sorted(y)}")
+        y = {task: y[task] for task in x}
+    first, second = _tasks(x, "x"), _tasks(y, "y")
+    if len(first) != len(second):
+        raise ValueError(f"y: expected {len(first)} tasks, got {len(second)}")
+
+    def improvement(tasks: list[Floats]) -> Floats:
+        pairs = zip(tasks[: len(first)], tasks[len(first) :], strict=True)
+        # Signs of comparisons, not of differences: two infinities are a tie.
+        ranks = [np.greater(a[..., None], b[:, None]) * 1.0 - np.less(a[..., None], b[:, None])
+                 for a, b in pairs]  # fmt: skip
+        return np.asarray(np.mean([(1 + r.mean(axis=(-2, -1))) / 2 for r in ranks], axis=0))
+
+    drawn = improvement(_resample(first + second, repetitions, np.random.default_rng(seed)))
+    point = improvement([task[None] for task in first + second])[0]
+    value, low, high = (float(end) for end in _percentile(point, drawn, confidence))
+    if not np.ptp(drawn):
+        low = high = math.nan
+    return Estimate(value, low, high, sum(len(task) for task in first + second))
+
+
+def performance_profile(
+    scores: Scores,
+    thresholds: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    repetitions: int = 2000,
+    seed: int,
+) -> Bands:
+    """The share of runs that score above each threshold, the mean of tasks, with pointwise bands.
+
+    Agarwal et al. 2021, section 4.2, eq. 2 (the run-score distribution). scores: task -> values
+    (n_t,), or an array (runs, tasks); thresholds: (T,) real. Arrays are (T,), in [0, 1]. Where all
+    runs are above or below, a bootstrap has no spread and the band closes. Raises ValueError for
+    NaN among scores or thresholds, or a task without runs.
+    """
+    tau = _ordered(thresholds, "thresholds")
+
+    def profile(tasks: list[Floats]) -> Floats:
+        return np.asarray(np.mean([(x[..., None] > tau).mean(axis=-2) for x in tasks], axis=0))
+
+    return stratified_bootstrap(
+        scores, profile, confidence=confidence, repetitions=repetitions, seed=seed
     )
 
 
-def in_order(cells: pd.DataFrame) -> pd.DataFrame:
-    """Rows by data set, then family and model as the register has them, then seed; the columns
-    `title` (a model's name for readers) is added."""
-    models = list(MODELS)
-    known = cells["model"].map(lambda name: models.index(name) if name in models else len(models))
-    family = cells["family"].map(lambda name: FAMILIES.index(name) if name in FAMILIES else 9)
-    dataset = cells["dataset"].map({"digits": 0, "mnist": 1, "fashion-mnist": 2}).fillna(3)
-    order = pd.DataFrame(
-        {"dataset": dataset, "name": cells["dataset"], "family": family, "model": known,
-         "seed": cells["seed"]}
-    ).sort_values(["dataset", "name", "family", "model", "seed"])  # fmt: skip
-    titles = cells["model"].map(lambda name: MODELS[name].title if name in MODELS else name)
-    return cells.assign(title=titles).loc[order.index].reset_index(drop=True)
+def paired_test(a: Mapping[int, float], b: Mapping[int, float]) -> float:
+    """The two-sided p-value of the paired t test of a against b over the seeds that both have.
 
-
-def final(results: Results, metric: str, split: str = "test") -> pd.DataFrame:
-    """Every cell, in order, with the metric's final value in `value`; NaN where it has none."""
-    rows = results.metrics
-    chosen = rows[(rows["metric"] == metric) & (rows["split"] == split) & (rows["fraction"] == 1)]
-    values = chosen[["cell", "value"]]
-    return in_order(results.cells).merge(values, on="cell", how="left", validate="one_to_one")
-
-
-def costs(results: Results, cost: str) -> pd.DataFrame:
-    """Every cell that is not a control, in order, with a cost in `value`; NaN where it has none."""
-    cells = results.cells[results.cells["family"] != "control"]
-    rows = results.costs[results.costs["cost"] == cost]
-    values = rows[["cell", "value"]]
-    return in_order(cells).merge(values, on="cell", how="left", validate="one_to_one")
-
-
-def over_seeds(frame: pd.DataFrame, column: str = "value") -> pd.DataFrame:
-    """One row for each data set and model of `final` or `costs`: `estimate` (an Estimate over the
-    seeds), `runs` and `failed` (how many there are, and how many failed).
-
-    Where a failed run left no value there is no mean, and `estimate` is empty (n = 0): one over
-    the survivors would reward the model that fails most.
+    a, b: seed -> value. NaN for fewer than two shared seeds; 1 where all differences are 0, and 0
+    where they are all the same otherwise. Raises ValueError for NaN or infinity.
     """
-    keys = ["dataset", "family", "model", "title"]
-    rows = []
-    for key, group in frame.groupby(keys, sort=False):
-        failed = group["status"].isin(FAILED)
-        values = group[column].dropna()
-        if (failed & group[column].isna()).any():
-            values = values[:0]
-        rows.append(
-            {
-                **dict(zip(keys, key, strict=True)),
-                "estimate": mean_interval(values.to_numpy()),
-                "runs": len(group),
-                "failed": int(failed.sum()),
-            }
-        )
-    return pd.DataFrame(rows, columns=[*keys, "estimate", "runs", "failed"])
+    shared = sorted(set(a) & set(b))
+    d = np.array([a[seed] - b[seed] for seed in shared])
+    if not np.isfinite(d).all():
+        raise ValueError(f"expected finite differences, got {d}")
+    if len(d) < 2:
+        return math.nan
+    if not np.ptp(d):
+        return 0.0 if d[0] else 1.0
+    return float(stats.ttest_1samp(d, 0).pvalue)
 
 
-def differences(frame: pd.DataFrame, column: str = "value") -> pd.DataFrame:
-    """Paired differences between all pairs of models, controls left out, on each data set.
+def holm(p_values: ArrayLike) -> Floats:
+    """Adjusted p-values (m,), in the order given: those at or under alpha can all be claimed with a
+    probability of at most alpha of any false claim among them.
 
-    Columns: dataset, a, b (models), title_a, title_b, and `difference`, the Estimate of a - b.
+    Holm 1979, "A simple sequentially rejective multiple test procedure": the maximum over all
+    smaller p of (m - rank + 1) p, at most 1. p_values: (m,) in [0, 1], or ValueError is raised.
     """
-    models = frame[frame["family"] != "control"].dropna(subset=[column])
-    rows = []
-    for dataset, on_it in models.groupby("dataset", sort=False):
-        groups = list(on_it.groupby(["model", "title"], sort=False))
-        for i, ((a, title_a), first) in enumerate(groups):
-            for (b, title_b), second in groups[i + 1 :]:
-                left = dict(zip(first["seed"], first[column], strict=True))
-                right = dict(zip(second["seed"], second[column], strict=True))
-                difference = paired_difference(left, right)
-                rows.append((dataset, a, b, title_a, title_b, difference))
-    return pd.DataFrame(rows, columns=["dataset", "a", "b", "title_a", "title_b", "difference"])
+    p = np.asarray(p_values, dtype=np.float64)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p_values: expected (m,) values in [0, 1], got {p}")
+    order = np.argsort(p)
+    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(steps, 1)
+    return adjusted
 
 
-def positions(results: Results) -> pd.DataFrame:
-    """One row a cell and evaluated fraction of its budget: `fraction`, and what had been spent by
-    then as `train_flops`, `examples` and `seconds`, read off the training curves."""
-    rows = []
-    cells = results.cells[results.cells["family"] != "control"]
-    fractions = results.metrics.groupby("cell")["fraction"].unique()
-    curves = dict(list(results.curves.groupby("cell")))
-    for cell in cells.to_dict("records"):
-        name = cell["cell"]
-        if name not in curves or name not in fractions:
-            continue
-        points = curves[name].drop_duplicates("train_flops").sort_values("train_flops")
-        for fraction in sorted(fractions[name]):
-            flops = min(fraction * cell["budget_flops"], cell["train_flops"])
-            spent = {
-                column: float(np.interp(flops, points["train_flops"], points[column]))
-                for column in ("examples", "seconds")
-            }
-            rows.append({"cell": name, "fraction": fraction, "train_flops": flops, **spent})
-    columns = ["cell", "fraction", "train_flops", "examples", "seconds"]
-    return pd.DataFrame(rows, columns=columns)
+class Component(NamedTuple):
+    """A variance with its interval, in squared units of the values. `flag` is empty, or says that
+    the estimate was negative and what it was."""
+
+    variance: float
+    low: float
+    high: float
+    flag: str = ""
 
 
-def progress(results: Results, metric: str = "fd") -> pd.DataFrame:
-    """A metric on the validation split at every evaluated fraction of the budget, in order, beside
-    what had been spent by then. Fractions without a value are left out."""
-    rows = results.metrics
-    rows = rows[(rows["metric"] == metric) & (rows["split"] == "validation")]
-    rows = rows[["cell", "fraction", "value"]].dropna()
-    cells = in_order(results.cells).drop(columns=["train_flops", "examples"])
-    return cells.merge(positions(results).merge(rows, on=["cell", "fraction"]), on="cell")
+class Components(NamedTuple):
+    """What another training seed and what another draw of samples would change."""
+
+    seed: Component
+    sampling: Component
 
 
-def reversals(table: pd.DataFrame) -> pd.DataFrame:
-    """How steadily each cell of `progress` fell: one row a cell with `moves` (from one evaluated
-    fraction to the next), `rises` among them, and `largest` rise as a share of the value before
-    (0 where there is none)."""
-    rows = []
-    for cell, group in table.groupby("cell", sort=False):
-        values = group.sort_values("fraction")["value"].to_numpy()
-        change = values[1:] / values[:-1] - 1
-        rises = change[change > 0]
-        largest = float(rises.max()) if len(rises) else 0.0
-        rows.append({"cell": cell, "moves": len(change), "rises": len(rises), "largest": largest})
-    cells = table.drop_duplicates("cell")[["cell", "dataset", "family", "model", "title", "seed"]]
-    columns = ["cell", "moves", "rises", "largest"]
-    return cells.merge(pd.DataFrame(rows, columns=columns), on="cell")
+def variance_components(
+    values: Sequence[Sequence[float] | np.ndarray], confidence: float = 0.95
+) -> Components:
+    """Variance of a metric over training seeds, and over draws of N samples from one trained model.
+
+    values[run][draw]: k >= 2 runs with n_i >= 1 draws, more than k draws in all. A one-way random
+    effects model by the method of moments on unweighted means: with S^2 the variance of the runs'
+    means, n the harmonic mean of the n_i and MSW the variance within runs, the seed's variance is
+    S^2 - MSW / n (Thomas and Hultquist 1978, "Interval estimation for the unbalanced case of the
+    one-way random effects model"), the usual one where all n_i are equal. The sampling variance has
+    its chi-square interval; the seed's is Williams's (1962, "A confidence interval for variance
+    components"), with F and chi-square quantiles and S^2 in the place of the mean square between.
+    Both rest on normality. A seed's variance estimated as negative is 0 with a flag, and ends of
+    its interval below 0 are 0, since no variance is.
+
+    The reference is the same in all runs: what another one would change is in neither component,
+    and is the caller's to add. Raises ValueError for NaN, infinity or too few runs or draws.
+    """
+    runs = [np.asarray(run, dtype=np.float64) for run in values]
+    counts = np.array([len(run) for run in runs])
+    k, total = len(runs), int(counts.sum())
+    if k < 2 or total <= k or counts.min() < 1:
+        raise ValueError(f"values: expected 2 runs or more, one drawn twice, got draws {counts}")
+    if not all(np.isfinite(run).all() for run in runs):
+        raise ValueError("values: hold NaN or infinity")
+    within = float(sum(((run - run.mean()) ** 2).sum() for run in runs)) / (total - k)
+    means = float(np.var([run.mean() for run in runs], ddof=1))
+    share = within * float((1 / counts).mean())  # of the means' variance, due to sampling
+    seed = means - share
+
+    ends = (1 + confidence) / 2, (1 - confidence) / 2
+    chi2 = [stats.chi2.ppf(end, k - 1) / (k - 1) for end in ends]
+    f = [stats.f.ppf(end, k - 1, total - k) for end in ends]
+    low, high = (max(0.0, float((means - share * b) / a)) for a, b in zip(chi2, f, strict=True))
+    flag = f"estimated as {seed:.3g}, reported as 0" if seed < 0 else ""
+    fewest, most = (float(within * (total - k) / stats.chi2.ppf(end, total - k)) for end in ends)
+    return Components(Component(max(0.0, seed), low, high, flag), Component(within, fewest, most))
 
 
-def to_reach(table: pd.DataFrame, target: float) -> pd.DataFrame:
-    """The first row of each cell of `progress` at or under `target`; cells that never get there
-    have no row."""
-    reached = table[table["value"] <= target].sort_values("fraction", kind="stable")
-    return reached.drop_duplicates("cell")
+def rank_agreement(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """Kendall's tau-b between two orderings of the same n cells, in [-1, 1].
+
+    a, b: (n,), such as one metric in two feature spaces; infinities (failed runs) tie. tau-b is a
+    ratio of U-statistics, so its variance is that of its projection on single cells (Hoeffding
+    1948, "A class of statistics with asymptotically normal distribution", section 9e); the interval
+    is Student's with n - 1 degrees of freedom on the scale of arctanh(tau). It takes the cells as
+    drawn independently. Its ends are NaN for n < 3 and where the orders agree or disagree entirely;
+    tau is NaN too where all of a or all of b are equal. Raises ValueError for NaN or unequal
+    lengths.
+    """
+    x, y = _ordered(a, "a"), _ordered(b, "b")
+    if x.shape != y.shape:
+        raise ValueError(f"b: expected {len(x)} values as in a, got {len(y)}")
+    n = len(x)
+    if n < 2 or (x == x[0]).all() or (y == y[0]).all():
+        return Estimate(math.nan, math.nan, math.nan, n)
+    tau = float(stats.kendalltau(x, y).statistic)
+    if n < 3 or 1 - abs(tau) < 1e-12:
+        return Estimate(tau, math.nan, math.nan, n)
+    u, v = (np.sign(np.subtract.outer(r, r)) for r in (stats.rankdata(x), stats.rankdata(y)))
+    uv, uu, vv = ((product.sum(axis=1) / (n - 1)) for product in (u * v, u * u, v * v))
+    ratio = uv / math.sqrt(uu.mean() * vv.mean())
+    influence = 2 * (ratio - tau * (uu / uu.mean() + vv / vv.mean()) / 2)
+    error = math.sqrt(float((influence**2).sum()) / (n * (n - 1))) / (1 - tau**2)
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
+    low, high = (math.tanh(math.atanh(tau) + end) for end in (-half, half))
+    return Estimate(tau, low, high, n)
+
+
+def coverage(
+    interval: Callable[[Floats], Estimate],
+    draw: Draw,
+    truth: float,
+    n: int,
+    repetitions: int,
+    seed: int,
+) -> Estimate:
+    """The share of `repetitions` sets of n values from `draw` whose interval holds `truth`, with
+    Wilson's 95% interval."""
+    rng = np.random.default_rng(seed)
+    held = 0
+    for _ in range(repetitions):
+        e = interval(draw(rng, n))
+        held += e.low <= truth <= e.high
+    share = stats.binomtest(held, repetitions).proportion_ci(method="wilson")
+    return Estimate(held / repetitions, float(share.low), float(share.high), repetitions)
+
+
+def bootstrap_mean(values: Floats) -> Estimate:
+    """The mean (n,) with its plain 95% percentile bootstrap interval: what is not used here, to be
+    compared with what is."""
+    bands = stratified_bootstrap(
+        {"": values}, lambda tasks: tasks[0].mean(axis=-1), repetitions=400, seed=0
+    )
+    value, low, high = (float(end) for end in bands)
+    return Estimate(value, low, high, len(values))
+
+
+def coverage_table(repetitions: int = 500, seed: int = 0) -> pd.DataFrame:
+    """How often each 95% interval over seeds holds what it estimates, with 3 and with 5 values.
+
+    One row for each interval, n and distribution of the values: normal, lognormal (skewed: the
+    exponential of a standard normal value), and Student's t with 3 degrees of freedom (heavy
+    tails). Columns: interval, distribution, n, coverage (an Estimate). The truth is the
+    distribution's own mean, median or interquartile mean. Takes a few seconds.
+    """
+    quartile = stats.norm.ppf(0.75)
+    middle = stats.norm.cdf(quartile - 1) - stats.norm.cdf(-quartile - 1)
+    lognormal = {"mean": math.exp(0.5), "median": 1.0, "IQM": 2 * math.exp(0.5) * middle}
+    symmetric = dict.fromkeys(lognormal, 0.0)
+    distributions: dict[str, tuple[Draw, dict[str, float]]] = {
+        "normal": (lambda rng, n: rng.normal(size=n), symmetric),
+        "lognormal": (lambda rng, n: rng.lognormal(size=n), lognormal),
+        "t with 3 degrees of freedom": (lambda rng, n: rng.standard_t(3, n), symmetric),
+    }
+    intervals: dict[str, tuple[Callable[[Floats], Estimate], str]] = {
+        "mean, Student's t": (mean_interval, "mean"),
+        "mean, percentile bootstrap": (bootstrap_mean, "mean"),
+        "median, calibrated": (median, "median"),
+        "interquartile mean, Tukey-McLaughlin": (interquartile_mean, "IQM"),
+    }
+    rows = [
+        (name, distribution, n, coverage(interval, draw, truth[of], n, repetitions, seed))
+        for name, (interval, of) in intervals.items()
+        for n in (3, 5)
+        for distribution, (draw, truth) in distributions.items()
+    ]
+    return pd.DataFrame(rows, columns=["interval", "distribution", "n", "coverage"])
+
+
+def _ordered(values: ArrayLike, name: str) -> Floats:
+    """(n,) float64 without NaN and with infinities of one sign at most; ValueError otherwise."""
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != 1 or np.isnan(x).any() or {-math.inf, math.inf} <= set(x):
+        raise ValueError(f"{name}: expected (n,) ordered values, infinities of one sign, got {x}")
+    return x
+
+
+def _tasks(scores: Scores, name: str) -> list[Floats]:
+    if isinstance(scores, Mapping):
+        tasks = [_ordered(values, f"{name}[{task!r}]") for task, values in scores.items()]
+    else:
+        table = np.asarray(scores, dtype=np.float64)
+        if table.ndim != 2:
+            raise ValueError(f"{name}: expected shape (runs, tasks), got {table.shape}")
+        tasks = [_ordered(column, name) for column in table.T]
+    if not tasks or not all(map(len, tasks)):
+        raise ValueError(f"{name}: expected at least one run on each of one or more tasks")
+    return tasks
+
+
+def _resample(tasks: list[Floats], repetitions: int, rng: np.random.Generator) -> list[Floats]:
+    return [x[rng.integers(len(x), size=(repetitions, len(x)))] for x in tasks]
+
+
+def _percentile(value: Floats, drawn: Floats, confidence: float) -> Bands:
+    tails = (1 - confidence) / 2, (1 + confidence) / 2
+    # Values that were drawn, not points between them: there is none between a number and infinity.
+    low, high = np.quantile(drawn, tails, axis=0, method="inverted_cdf")
+    return Bands(np.asarray(value), low, high)

@@ -25,14 +25,15 @@ from genbench.errors import UserError
 # everything from that stage on is then computed again, and nothing before it.
 TRAIN_VERSION = 1
 SAMPLE_VERSION = 1
-EVALUATE_VERSION = 1
+EVALUATE_VERSION = 2
 
 # Words of the command line that no suite may be called.
-COMMANDS = ("all", "plan", "status", "tables", "data")
-RESERVED = ("evaluate", "verify", "replicate", "cell", "compare", "clean")
+COMMANDS = ("all", "plan", "status", "tables", "data", "evaluate", "compare")
+RESERVED = ("verify", "replicate", "cell", "clean")
 
 Scalar = bool | int | float | str
 Fraction = Annotated[float, Field(gt=0, le=1)]
+SpaceName = Literal["classifier", "efficientnet-lite0", "inception"]
 
 
 class Spec(BaseModel):
@@ -42,10 +43,13 @@ class Spec(BaseModel):
 
 
 class DataSpec(Spec):
-    """A data set as one cell sees it. `fraction` keeps the first part of the training split."""
+    """A data set as one cell sees it. `fraction` keeps the first part of the training split;
+    `held_out` is the share of what is kept that the model never sees, picked at random, so that
+    members and others are exchangeable."""
 
     name: str
     fraction: Fraction = 1.0
+    held_out: float = Field(0.0, ge=0, lt=1)
 
     @field_validator("name")
     @classmethod
@@ -56,7 +60,15 @@ class DataSpec(Spec):
 
     @property
     def variant(self) -> str:
-        return "" if self.fraction == 1 else f"fraction={self.fraction:g}"
+        parts = [f"fraction={self.fraction:g}"] if self.fraction < 1 else []
+        parts += [f"held_out={self.held_out:g}"] if self.held_out else []
+        return ",".join(parts)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What decides which images are trained on, for keys: a share of 0 held out is left out,
+        so that keys from before there was such a share stay as they were."""
+        return self.model_dump(exclude=set() if self.held_out else {"held_out"})
 
 
 class ModelSpec(Spec):
@@ -117,13 +129,26 @@ class SampleSpec(Spec):
 class EvaluationSpec(Spec):
     """Constants of the evaluation protocol.
 
+    spaces: the feature spaces in which distances are taken; the first is the data set's own
+    classifier, which every other metric uses too. inception_sha256: of the user's Inception
+    weights, where the user gave some.
+    redraws: further sets of final samples from the same weights, to tell sampling from training.
+    importance_samples: K of the importance-weighted bound.
+    likelihood_images: training images whose likelihood is taken, beside all held-out ones.
     A model has collapsed when its samples cover fewer than `min_classes` (as a share of the
     classes), or their class entropy is under `min_entropy` (as a share of its maximum).
     """
 
+    spaces: tuple[SpaceName, ...] = Field(
+        ("classifier", "efficientnet-lite0", "inception"), min_length=1
+    )
+    inception_sha256: str = ""
     kid_subsets: int = Field(100, gt=0)
     kid_subset_size: int = Field(1_000, gt=1)
-    neighbours: int = Field(3, gt=0)
+    projections: int = Field(256, gt=0)
+    redraws: int = Field(2, ge=0)
+    importance_samples: int = Field(50, gt=0)
+    likelihood_images: int = Field(10_000, gt=1)
     min_classes: Fraction = 0.5
     min_entropy: Fraction = 0.5
 
@@ -163,7 +188,7 @@ class Cell(Spec):
         return digest(
             {
                 "version": TRAIN_VERSION,
-                "data": self.data.model_dump(),
+                "data": self.data.content,
                 "data_fingerprint": DATASETS[self.data.name].fingerprint,
                 "model": self.model.name,
                 "model_version": MODELS[self.model.name].version,
@@ -187,8 +212,8 @@ class Cell(Spec):
         )
 
     def evaluate_key(self, device: str) -> str:
-        """Hash of the samples' key, the metrics' versions and the extractor's weights."""
-        from genbench.features import EXTRACTORS
+        """Hash of the samples' key, the metrics' versions and the extractors' weights."""
+        from genbench.features.spaces import space_info
         from genbench.metrics import METRICS
 
         return digest(
@@ -197,7 +222,11 @@ class Cell(Spec):
                 "sample": self.sample_key(device),
                 "evaluation": self.evaluation.model_dump(),
                 "metrics": {name: info.version for name, info in METRICS.items()},
-                "extractor": EXTRACTORS[self.data.name].sha256,
+                "spaces": [
+                    space_info(space, self.data.name).sha256
+                    for space in self.evaluation.spaces
+                    if space != "inception"  # of whose weights the protocol itself holds the hash
+                ],
             }
         )
 
@@ -230,16 +259,19 @@ class Grid(Spec):
 
 
 class Suite(Spec):
-    """A named list of grids over one modality."""
+    """A named list of grids over one modality. `seeds`: no more than these, for a study that needs
+    few."""
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     title: str
     modality: Literal["images"]
     grids: tuple[Grid, ...] = Field(min_length=1)
+    seeds: int | None = Field(None, gt=0)
 
     def cells(self, profile: Profile, seeds: int | None = None) -> list[Cell]:
         """The suite's cells at a profile's scale, in the order of the file, seeds innermost."""
         scale: Scale = getattr(profile, self.modality)
+        wanted = profile.seeds if seeds is None else seeds
         return [
             Cell(
                 modality=self.modality,
@@ -255,7 +287,7 @@ class Suite(Spec):
             for data in grid.datasets
             if data.name in scale.datasets
             for model in grid.models
-            for seed in range(profile.seeds if seeds is None else seeds)
+            for seed in range(min(wanted, self.seeds or wanted))
         ]
 
 

@@ -27,8 +27,8 @@ CELLS = [
     "device_name", "threads",
 ]  # fmt: skip
 METRICS = [
-    "cell", "fraction", "metric", "metric_version", "extractor", "split", "value", "n_samples",
-    "higher_is_better", "reason",
+    "cell", "fraction", "metric", "metric_version", "extractor", "split", "draw", "value", "low",
+    "high", "n_samples", "higher_is_better", "flag", "reason",
 ]  # fmt: skip
 COSTS = ["cell", "cost", "value", "unit"]
 CURVES = ["cell", "stage", "step", "train_flops", "examples", "seconds", "name", "value"]
@@ -37,7 +37,7 @@ CURVES = ["cell", "stage", "step", "train_flops", "examples", "seconds", "name",
 # like a number.
 _NOT_TEXT = {
     "seed", "steps", "examples", "train_flops", "budget_flops", "parameters", "threads",
-    "fraction", "metric_version", "value", "n_samples", "higher_is_better",
+    "fraction", "metric_version", "draw", "value", "low", "high", "n_samples", "higher_is_better",
 }  # fmt: skip
 
 WHOLE = {
@@ -94,7 +94,7 @@ def _frames(records: list[dict[str, Any]]) -> dict[str, pd.DataFrame]:
     # Whole numbers stay whole where a row has none.
     for table, columns in WHOLE.items():
         frames[table][columns] = frames[table][columns].astype("Int64")
-    order = ["cell", "fraction", "split", "metric", "extractor"]
+    order = ["cell", "fraction", "split", "draw", "metric", "extractor"]
     frames["metrics"] = frames["metrics"].sort_values(order, kind="stable", ignore_index=True)
     return frames
 
@@ -186,19 +186,33 @@ def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     return frame.fillna(dict.fromkeys(text, ""))
 
 
+def final_rows(
+    metrics: pd.DataFrame, metric: str, split: str = "test", space: str = "classifier"
+) -> pd.DataFrame:
+    """The rows of a metric at the end of training, of each run's own samples: one a cell. space:
+    the feature space, for a metric that has one."""
+    extractor = metrics["extractor"]
+    return metrics[
+        (metrics["metric"] == metric)
+        & (metrics["split"] == split)
+        & (metrics["fraction"] == 1)
+        & (metrics["draw"] == 0)
+        & ((extractor == "") | extractor.str.startswith(space))
+    ]
+
+
 def relative_scale(metrics: pd.DataFrame, cells: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The final test value of a metric on the scale where the real train split is 0 and the
     per-pixel Gaussian 1 (each the mean over its seeds), beside the value itself.
 
     Columns: those of `cells`, `value` and `relative`. Cells without a value keep NaN.
     """
-    final = metrics[
-        (metrics["metric"] == metric) & (metrics["split"] == "test") & (metrics["fraction"] == 1)
-    ]
+    final = final_rows(metrics, metric)
     merged = cells.merge(final[["cell", "value"]], on="cell", how="left", validate="one_to_one")
 
     def anchor(model: str) -> pd.Series[float]:
-        rows = merged[(merged["model"] == model) & (merged["data_variant"] == "")]
+        plain = (merged["variant"] == "") & (merged["data_variant"] == "")
+        rows = merged[plain & (merged["model"] == model)]
         return merged["dataset"].map(rows.groupby("dataset")["value"].mean())
 
     zero, one = anchor("train-split"), anchor("pixel-gaussian")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -35,6 +36,8 @@ CURVE_POINTS = 128
 # A loss or gradient norm beyond this has exploded: the run is recorded as diverged.
 EXPLODED = 1e9
 CHECKPOINT_SECONDS = 10.0
+# Of the choice of held-out training images: a constant, like the splits themselves.
+HELD_OUT_SEED = 0
 
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -69,9 +72,18 @@ class StagePlan:
         return self.flops(self.steps)
 
 
+def members(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training split that the cell learns from, and those that are held out of it:
+    of the declared fraction, a random part that is the same for every model and seed."""
+    n = max(1, math.floor(DATASETS[cell.data.name].sizes["train"] * cell.data.fraction))
+    held_out = min(n - 1, round(n * cell.data.held_out))
+    order = np.random.default_rng(HELD_OUT_SEED).permutation(n)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
 def train_images(cell: Cell) -> int:
-    """Number of training images the cell sees: the declared fraction of the training split."""
-    return max(1, math.floor(DATASETS[cell.data.name].sizes["train"] * cell.data.fraction))
+    """Number of training images that the cell learns from."""
+    return len(members(cell)[0])
 
 
 def batch_size(cell: Cell) -> int:
@@ -274,9 +286,9 @@ def train(
     resumed = directory.checkpoint.exists()
     if resumed:
         run.restore(directory)
-    n = train_images(cell)
-    images = torch.from_numpy(data.train.images[:n]).to(device)
-    labels = torch.from_numpy(data.train.labels[:n]).to(device)
+    seen, _ = members(cell)
+    images = torch.from_numpy(data.train.images[seen]).to(device)
+    labels = torch.from_numpy(data.train.labels[seen]).to(device)
 
     before = run.progress.usage
     with Meter(device) as meter:

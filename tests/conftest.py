@@ -11,6 +11,7 @@ import torch
 
 from genbench import suite
 from genbench.data import DATASETS, ImageData, load
+from genbench.data.sources import cache_root
 from genbench.models import build
 from genbench.models.interface import Model
 from genbench.records import RunDirectory
@@ -50,11 +51,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of this session: downloads are the user's, what is derived from them is its own."""
+    folder = tmp_path_factory.mktemp("cache")
+    for name in ("data", "wheels"):
+        downloads = cache_root() / name
+        downloads.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(downloads)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def _on_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _on_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> Iterator[None]:
     """No test writes into the clone or the user's folders, or leaves figures open."""
     monkeypatch.setenv("GENBENCH_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("GENBENCH_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("GENBENCH_CACHE", str(cache))
     torch.set_num_threads(1)
     yield
     if "matplotlib.pyplot" in sys.modules:
@@ -83,9 +96,12 @@ def tiny_cell(
         budget=Budget(train_flops=flops or FLOPS.get(model, 1.0), fractions=fractions),
         train=TrainSpec(**({"batch_size": 16} | (train or {}))),
         sample=SampleSpec(n=n, n_intermediate=n_intermediate, batch_size=50),
-        evaluation=EvaluationSpec(kid_subsets=5, kid_subset_size=40),
+        evaluation=EvaluationSpec(
+            spaces=("classifier", "inception"), kid_subsets=5, kid_subset_size=40, projections=8,
+            redraws=1, importance_samples=4, likelihood_images=300,
+        ),
         seed=seed,
-    )
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -10,14 +10,16 @@ import pytest
 import torch
 from conftest import CONTROLS, TRAINED, tiny_cell
 
-from genbench import evaluation, training
-from genbench.data import DATASETS
-from genbench.evaluation import SAMPLE_METRICS, evaluate, outcome, reference, sample_metrics
-from genbench.features.classifier import extract, load_extractor
-from genbench.metrics import METRICS
+from genbench import evaluation, sampling, training
+from genbench.evaluation import evaluate, outcome
+from genbench.features.classifier import load_extractor
+from genbench.features.extraction import extract
+from genbench.metrics import METRICS, SAMPLE_METRICS, SPACE_METRICS
 from genbench.metrics.frechet import frechet_distance, gaussian
+from genbench.metrics.measured import Measured
 from genbench.models.vae import ELBO, VAE
 from genbench.sampling import sample
+from genbench.scoring import QUICK_METRICS, Judge, Score, quick_scores
 from genbench.tables import METRICS as COLUMNS
 from genbench.training import train, trained_model
 
@@ -25,14 +27,22 @@ from genbench.training import train, trained_model
 def run(cell, data, directory):
     result = train(cell, data, directory, "cpu")
     sample(cell, result, directory, "cpu")
-    return evaluate(cell, result, data, directory, "cpu")
+    return evaluate(cell, result, Judge(data, cell.evaluation, "cpu"), directory, "cpu")
 
 
-def value(rows, metric, split="test", fraction=1.0):
+def value(rows, metric, split="test", fraction=1.0, draw=0):
+    wanted = (metric, split, fraction, draw)
     (row,) = [
-        r for r in rows if (r["metric"], r["split"], r["fraction"]) == (metric, split, fraction)
+        r
+        for r in rows
+        if (r["metric"], r["split"], r["fraction"], r["draw"]) == wanted
+        and r["extractor"] in ("", "classifier-digits")
     ]
     return row
+
+
+MODEL_METRICS = {name for name in METRICS if name not in SAMPLE_METRICS}
+LEDGER = {name for name, info in METRICS.items() if info.needs == "likelihood"}
 
 
 @pytest.mark.parametrize("name", [*TRAINED, "noise"])
@@ -40,20 +50,35 @@ def test_every_metric_has_its_rows_and_a_value_or_a_reason(make_directory, digit
     cell = tiny_cell(name)
     rows = run(cell, digits, make_directory(cell)).metrics
     fractions = [1.0] if cell.is_control else [0.25, 0.5, 1.0]
-    keys = [(row["metric"], row["split"], row["fraction"]) for row in rows]
+    keys = [(r["metric"], r["extractor"], r["split"], r["fraction"], r["draw"]) for r in rows]
     assert len(set(keys)) == len(keys)
-    expected = {(m, "validation", f) for m in SAMPLE_METRICS for f in fractions}
-    expected |= {(m, split, 1.0) for m in METRICS for split in ("validation", "test")}
+    ours, absent = "classifier-digits", "inception"
+
+    def space(metric):
+        return ours if METRICS[metric].needs in ("space", "classes", "train") else ""
+
+    expected = {(m, ours, "validation", f, 0) for m in QUICK_METRICS for f in fractions}
+    expected |= {(m, space(m), "test", 1.0, 0) for m in SAMPLE_METRICS}
+    expected |= {(m, absent, "test", 1.0, 0) for m in SPACE_METRICS}
+    expected |= {
+        (m, "", split, 1.0, 0) for m in LEDGER for split in ("train", "validation", "test")
+    }
+    expected |= {("reconstruction_rmse", "", split, 1.0, 0) for split in ("validation", "test")}
+    expected |= {(m, "", "test", 1.0, 0) for m in METRICS if METRICS[m].needs == "conditioning"}
+    draws = [] if cell.is_control else [1]
+    expected |= {(m, ours, "test", 1.0, draw) for m in QUICK_METRICS for draw in draws}
     assert set(keys) == expected
     for row in rows:
         info = METRICS[row["metric"]]
         assert {"cell", *row} == set(COLUMNS)
         assert row["metric_version"] == info.version
         assert row["higher_is_better"] is info.higher_is_better
-        assert row["extractor"] == ("classifier-digits" if info.needs == "samples" else "")
         # A number or a reason, never both, never neither, and never NaN.
         assert (row["value"] is None) == bool(row["reason"])
-        assert row["value"] is None or math.isfinite(row["value"])
+        for key in ("value", "low", "high"):
+            assert row[key] is None or math.isfinite(row[key])
+        assert row["low"] is None or row["low"] <= row["value"]
+        assert row["high"] is None or row["value"] <= row["high"]
 
 
 def test_what_does_not_apply_says_why(make_directory, digits):
@@ -62,40 +87,55 @@ def test_what_does_not_apply_says_why(make_directory, digits):
         cell = tiny_cell(name)
         rows = run(cell, digits, make_directory(cell)).metrics
         reasons[name] = {
-            row["metric"]: row["reason"] for row in rows if row["reason"] and row["fraction"] == 1
+            (row["metric"], row["split"]): row["reason"]
+            for row in rows
+            if row["fraction"] == 1 and row["extractor"] != "inception"
         }
-    none, codes = "the model defines no likelihood", "the model does not encode images"
-    blind = {"bpd": none, "bpd_bound": none, "reconstruction_rmse": codes}
-    assert reasons["dcgan"] == reasons["copier"] == blind
-    assert reasons["vae"] == {"bpd": "the model's likelihood is bpd_bound"}
-    assert reasons["vqvae-gpt"] == {"bpd": "the model's likelihood is bpd_bound"}
-    assert reasons["pixel-gpt"] == {
-        "bpd_bound": "the model's likelihood is bpd", "reconstruction_rmse": codes,
-    }  # fmt: skip
+    none = "not defined: the model has no likelihood"
+    for name in ("dcgan", "copier"):
+        assert {reasons[name][m, "test"] for m in LEDGER} == {none}
+        assert reasons[name]["reconstruction_rmse", "test"] == "the model does not encode images"
+    assert reasons["vae"]["bpd", "test"] == "the model's likelihood is bpd_bound"
+    assert reasons["vae"]["bpd_iwae", "test"] == ""
+    assert reasons["vqvae-gpt"]["bpd_iwae", "test"].startswith("the model has no posterior")
+    assert reasons["pixel-gpt"]["bpd_bound", "test"] == "the model's likelihood is bpd"
+    assert reasons["pixel-gpt"]["bpd", "test"] == ""
+    assert reasons["vae"]["bpd_gap", "test"] == reasons["vae"]["membership_auc", "validation"] == ""
+    assert reasons["vae"]["bpd_gap", "train"] != ""
+    assert reasons["vae"]["cas", "test"] == "no images of chosen classes"
+    assert reasons["copier"]["cas", "test"] == ""
+
+
+def test_a_space_without_weights_is_reported_as_such(make_directory, digits):
+    cell = tiny_cell("noise")
+    rows = run(cell, digits, make_directory(cell)).metrics
+    absent = [row for row in rows if row["extractor"] == "inception"]
+    assert {row["metric"] for row in absent} == set(SPACE_METRICS)
+    assert all("Inception" in row["reason"] for row in absent)
 
 
 def test_a_fraction_before_the_last_stage_says_so(make_directory, digits):
     cell = tiny_cell("vqvae-gpt")
     rows = run(cell, digits, make_directory(cell)).metrics
     early = [row for row in rows if row["fraction"] == 0.25]
-    assert {row["metric"] for row in early} == set(SAMPLE_METRICS)
+    assert {row["metric"] for row in early} == set(QUICK_METRICS)
     assert {row["reason"] for row in early} == {"stage prior has not begun"}
     assert {row["n_samples"] for row in early} == {None}
 
 
-def test_test_is_looked_at_once_at_the_end(make_directory, digits, monkeypatch):
-    seen = []
-    original = evaluation.reference
-
-    def watched(data, split, extractor):
-        seen.append(split)
-        return original(data, split, extractor)
-
-    monkeypatch.setattr(evaluation, "reference", watched)
+def test_nothing_before_the_end_is_compared_with_test(make_directory, digits):
     cell = tiny_cell()
     rows = run(cell, digits, make_directory(cell)).metrics
-    assert seen == ["validation", "validation", "validation", "test"]
-    assert {row["fraction"] for row in rows if row["split"] == "test"} == {1.0}
+    assert {row["split"] for row in rows if row["fraction"] < 1} == {"validation"}
+
+
+def test_redraws_are_other_samples_of_the_same_weights(make_directory, digits):
+    cell = tiny_cell("pixel-gpt")
+    rows = run(cell, digits, make_directory(cell)).metrics
+    values = {draw: value(rows, "fd", draw=draw)["value"] for draw in (0, 1)}
+    assert values[0] != values[1]
+    assert values[0] == pytest.approx(values[1], rel=0.3)
+    assert {row["n_samples"] for row in rows if row["draw"]} == {120}
 
 
 def test_values_are_those_of_the_metrics_on_the_kept_samples(make_directory, digits):
@@ -103,10 +143,10 @@ def test_values_are_those_of_the_metrics_on_the_kept_samples(make_directory, dig
     directory = make_directory(cell)
     rows = run(cell, digits, directory).metrics
     extractor = load_extractor("digits")
-    final = extract(extractor, np.load(directory.samples(1.0))).features
-    early = extract(extractor, np.load(directory.samples(0.5))).features
-    test = gaussian(extract(extractor, digits.test.images).features)
-    validation = gaussian(extract(extractor, digits.validation.images).features)
+    final = extract(extractor, np.load(directory.samples(1.0)), 17).features
+    early = extract(extractor, np.load(directory.samples(0.5)), 17).features
+    test = gaussian(extract(extractor, digits.test.images, 17).features)
+    validation = gaussian(extract(extractor, digits.validation.images, 17).features)
     expected = {
         ("test", 1.0): frechet_distance(gaussian(final), test),
         # On validation, every fraction is judged by equally many samples.
@@ -136,6 +176,12 @@ def test_likelihood_and_reconstruction_are_those_of_the_real_images(make_directo
     assert found["value"] == pytest.approx(np.mean(many), abs=max(5 * np.std(many), 1e-3))
     assert found["n_samples"] == 500
     assert value(rows, "bpd_bound", "validation")["n_samples"] == 200
+    # The ledger shows training images beside held-out ones.
+    train = value(rows, "bpd_bound", "train")
+    assert train["n_samples"] == 300
+    gap = value(rows, "bpd_gap")["value"]
+    assert gap == pytest.approx(found["value"] - train["value"])
+    assert value(rows, "bpd_iwae")["value"] < found["value"]
 
 
 def test_evaluation_repeats_to_the_last_digit(make_directory, digits):
@@ -143,7 +189,6 @@ def test_evaluation_repeats_to_the_last_digit(make_directory, digits):
     one = run(cell, digits, make_directory(cell, "one"))
     torch.rand(3)
     np.random.rand(3)  # noqa: NPY002
-    evaluation._references.clear()
     two = run(cell, digits, make_directory(cell, "two"))
     assert one.metrics == two.metrics
 
@@ -155,7 +200,7 @@ def test_an_evaluation_is_made_once_for_its_key(make_directory, digits, monkeypa
     def never(*args, **kwargs):
         raise AssertionError("evaluated again")
 
-    monkeypatch.setattr(evaluation, "sample_metrics", never)
+    monkeypatch.setattr(evaluation, "measure", never)
     assert run(cell, digits, make_directory(cell)) == first
 
 
@@ -170,37 +215,27 @@ def test_a_new_metric_version_evaluates_again_and_neither_trains_nor_samples(
         raise AssertionError("trained or sampled again")
 
     monkeypatch.setattr(ELBO, "step", never)
-    monkeypatch.setattr(VAE, "sample", never)
-    monkeypatch.setitem(METRICS, "fd", replace(METRICS["fd"], version=2))
+    monkeypatch.setattr(sampling, "draw", never)
+    monkeypatch.setitem(METRICS, "fd", replace(METRICS["fd"], version=99))
     new = make_directory(cell)
     assert new.evaluation != old.evaluation
     assert new.path == old.path
     again = run(cell, digits, new)
-    assert {r["metric_version"] for r in again.metrics if r["metric"] == "fd"} == {2}
+    assert {r["metric_version"] for r in again.metrics if r["metric"] == "fd"} == {99}
     assert [r["value"] for r in again.metrics] == [r["value"] for r in first.metrics]
     assert old.evaluation.exists()
-
-
-def test_a_cached_reference_belongs_to_its_data_and_its_extractor(digits):
-    extractor = load_extractor("digits")
-    one = reference(digits, "test", extractor)
-    assert reference(digits, "test", extractor) is one
-    assert reference(digits, "validation", extractor) is not one
-    other = replace(digits, info=replace(digits.info, fingerprint="other"))
-    assert reference(other, "test", extractor) is not one
-    assert len(one.features.features) == 500
-    assert one.histogram == pytest.approx(np.full(10, 0.1))
 
 
 # Outcomes
 
 
-def covering(classes: int, share: float = 0.0) -> dict[str, float | str]:
+def covering(classes: int, share: float = 0.0) -> list[Score]:
     """The class metrics of samples spread over so many classes, `share` of all on the first."""
     p = np.full(classes, (1 - share) / classes)
     p[0] += share
     entropy = float(-(p * np.log2(p)).sum())
-    return {"classes_covered": classes, "class_entropy": entropy}
+    values = {"classes_covered": classes, "class_entropy": entropy}
+    return [Score(name, "", Measured(v, v, v)) for name, v in values.items()]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +250,7 @@ def covering(classes: int, share: float = 0.0) -> dict[str, float | str]:
     ],
 )
 def test_collapse_is_told_by_the_declared_thresholds(final, status, reason):
-    assert outcome(tiny_cell(), final) == (status, reason)
+    assert outcome(final, 10, tiny_cell().evaluation) == (status, reason)
 
 
 def test_samples_of_one_class_are_a_collapse(make_directory, digits, monkeypatch):
@@ -261,24 +296,23 @@ def test_a_diverged_run_has_rows_with_its_reason_and_the_values_from_before(
             assert row["value"] is None
             assert row["reason"] == f"diverged: {result.reason}"
     final = [row for row in result.metrics if row["split"] == "test"]
-    assert {row["metric"] for row in final} >= set(SAMPLE_METRICS)
+    assert {row["metric"] for row in final} == set(QUICK_METRICS)
 
 
-@pytest.mark.parametrize("metric", ["fd", "kid", "class_distance"])
-def test_real_images_are_nearer_than_any_other_control(digits, metric):
+def test_real_images_are_nearer_than_any_other_control(digits):
     """The order that controls are there for, on the data at hand."""
-    extractor, values = load_extractor("digits"), {}
-    real = reference(digits, "test", extractor)
-    spec = tiny_cell().evaluation
+    judge = Judge(digits, tiny_cell().evaluation, "cpu")
+    values = {}
     for name in CONTROLS:
         model = training.new_model(tiny_cell(name), "cpu")
         images = torch.from_numpy(digits.train.images)
         labels = torch.from_numpy(digits.train.labels)
         generator = torch.Generator().manual_seed(0)
         model.stages[0].prepare(images, labels, generator)
-        features = extract(extractor, model.sample(500, generator).numpy())
-        values[name] = float(sample_metrics(features, real, spec)[metric])
-    assert values["train-split"] == min(values[n] for n in values if n != "copier")
-    assert values["noise"] > values["train-split"]
-    assert values["pixel-gaussian"] > values["train-split"]
-    assert DATASETS["digits"].classes == 10
+        scores = quick_scores(judge, model.sample(500, generator).numpy(), "test")
+        values[name] = {score.metric: score.result.value for score in scores}
+    for metric in ("fd", "kid", "class_distance"):
+        of = {name: values[name][metric] for name in CONTROLS}
+        assert of["train-split"] == min(of[n] for n in of if n != "copier")
+        assert of["noise"] > of["train-split"]
+        assert of["pixel-gaussian"] > of["train-split"]

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from genbench import figures, statistics
+from genbench import analysis, figures
 from genbench.models import MODELS
 from genbench.tables import CELLS, COSTS, CURVES, METRICS, Results
 
@@ -94,11 +94,11 @@ def test_data_sets_and_models_come_in_the_books_order(results):
 
 
 def drawings(results: Results):
-    fd = statistics.final(results, "fd")
+    fd = analysis.final(results, "fd")
     yield lambda: figures.sample_grid(results, "mnist", ["dcgan", "vae"], seed=1)
     yield lambda: figures.quality_versus_compute(results, against=("train_flops", "seconds"))
     yield lambda: figures.every_seed(fd, "FD", log=True)
-    yield lambda: figures.bars(statistics.costs(results, "train_seconds"), "seconds")
+    yield lambda: figures.bars(analysis.costs(results, "train_seconds"), "seconds")
     yield lambda: figures.logged(results, "vae", ["loss"], log=True)
 
 
@@ -123,7 +123,7 @@ def test_failed_runs_are_shown(results):
     assert "no samples: diverged" in texts(
         figures.sample_grid(results, "mnist", ["dcgan", "vae"], seed=1)
     )
-    assert "1 without" in texts(figures.every_seed(statistics.final(results, "fd"), "FD"))
+    assert "1 without" in texts(figures.every_seed(analysis.final(results, "fd"), "FD"))
     assert "not run" in texts(figures.sample_grid(results, "mnist", ["noise"]))
 
 

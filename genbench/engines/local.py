@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from genbench import cost, tables
-from genbench.data import DATASETS, ImageData, load
+from genbench.data import DATASETS, load
 from genbench.errors import UserError
 from genbench.evaluation import Evaluation, evaluate
 from genbench.models import MODELS
@@ -18,6 +18,7 @@ from genbench.progress import Display, duration
 from genbench.provenance import provenance
 from genbench.records import RECORD_VERSION, RunDirectory, record_path, write_json
 from genbench.sampling import Sampling, sample, save_grid
+from genbench.scoring import Judge
 from genbench.suite import Cell
 from genbench.training import Training, train
 
@@ -30,6 +31,7 @@ def run(
     runs: Path,
     device: str,
     force: bool,
+    inception: Path | None = None,
     display: Display,
 ) -> dict[str, dict[str, Any]]:
     """Run each cell to its record in `results`; cell name -> record.
@@ -38,12 +40,13 @@ def run(
     earlier record of it exists, and the next one runs. Tables are rebuilt after each cell, so a
     stop at any moment leaves them whole.
     """
-    data: dict[str, ImageData] = {}
+    judge: Judge | None = None
     records = {}
     for cell, suites in work:
-        if cell.data.name not in data:
-            # One data set at a time: suites keep its cells together.
-            data = {cell.data.name: load(cell.data.name)}
+        # One data set at a time: suites keep its cells together.
+        if judge is None or (judge.data.info.name, judge.spec) != (cell.data.name, cell.evaluation):
+            judge = Judge(load(cell.data.name), cell.evaluation, device, inception)
+            judge.check_spaces()
         display.begin(cell.name)
         directory = RunDirectory(runs, cell, device)
         base = identity(cell, suites, profile, directory)
@@ -52,7 +55,7 @@ def run(
             with directory.locked():
                 if force:
                     directory.forget()
-                record = base | run_cell(cell, data[cell.data.name], directory, device, display)
+                record = base | run_cell(cell, judge, directory, device, display)
                 grid_path(results, cell.name).unlink(missing_ok=True)
                 if record["sampled"]:
                     images = np.load(directory.samples(1.0), mmap_mode="r")
@@ -106,16 +109,18 @@ def identity(
 
 
 def run_cell(
-    cell: Cell, data: ImageData, directory: RunDirectory, device: str, display: Display
+    cell: Cell, judge: Judge, directory: RunDirectory, device: str, display: Display
 ) -> dict[str, Any]:
     """The three stages of one cell, each done once for its key; the outcome's part of a record."""
     peak = cost.matmul_peak(device, cell.train.threads)
-    training = train(cell, data, directory, device, lambda done: display.advance("train", done))
+    training = train(
+        cell, judge.data, directory, device, lambda done: display.advance("train", done)
+    )
     sampling = sample(
         cell, training, directory, device, lambda done: display.advance("sample", done)
     )
     evaluation = evaluate(
-        cell, training, data, directory, device, lambda done: display.advance("evaluate", done)
+        cell, training, judge, directory, device, lambda done: display.advance("evaluate", done)
     )
     # Of the work itself, whenever it was done; what a kill made it do again is not in it.
     seconds = training.usage.seconds + evaluation.seconds + (sampling.seconds if sampling else 0)

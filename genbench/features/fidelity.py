@@ -17,23 +17,29 @@ from genbench.features import EXTRACTORS
 from genbench.features.classifier import load_extractor
 
 PREFIX = "genbench-"
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-def register(dataset: str) -> str:
+def register(dataset: str, dtype: str = "float32") -> str:
     """Register the extractor of `dataset`, once however often it is called; its registered name.
 
-    The name holds the weights' sha256, because the library's cache goes by name alone. Raises
-    UserError for a data set without an extractor.
+    dtype: of what it hands over. The library computes in whatever precision its features have, so
+    the same float32 numbers as "float64" make it sum as `genbench.metrics` does. The name holds the
+    extractor's sha256 and the dtype, because the library's cache goes by name alone. Raises
+    UserError for a data set without an extractor, ValueError for another dtype.
     """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
     extractor = load_extractor(dataset)
-    name = f"{PREFIX}{dataset}-{extractor.sha256[:16]}"
+    name = f"{PREFIX}{dataset}-{extractor.sha256[:16]}-{dtype}"
     if name not in FEATURE_EXTRACTORS_REGISTRY:
         register_feature_extractor(name, FidelityClassifier)
     return name
 
 
 class FidelityClassifier(FeatureExtractorBase):
-    """Layers "features" (B, D) and "logits" (B, classes), float32, of images uint8 (B, C, H, W)."""
+    """Layers "features" (B, D) and "logits" (B, classes), computed in float32 and handed over in
+    the dtype that the name ends in, of images uint8 (B, C, H, W)."""
 
     def __init__(
         self,
@@ -50,13 +56,14 @@ class FidelityClassifier(FeatureExtractorBase):
             raise ValueError("feature_extractor_internal_dtype: only float32 is supported")
         dataset = next(d for d in EXTRACTORS if name.startswith(f"{PREFIX}{d}-"))
         self.network = load_extractor(dataset).network
+        self.dtype = DTYPES[name.rpartition("-")[2]]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """The layers asked for, in the order asked for."""
         if images.dtype != torch.uint8:
             raise ValueError(f"images: expected uint8, got {images.dtype}")
         layers = dict(zip(self.get_provided_features_list(), self.network(images), strict=True))
-        return tuple(layers[name] for name in self.features_list)
+        return tuple(layers[name].to(self.dtype) for name in self.features_list)
 
     @staticmethod
     def get_provided_features_list() -> tuple[str, str]:

@@ -1,73 +1,127 @@
-"""Improved precision and recall.
+"""Supports in feature space: precision, recall, density, coverage and the realism of each sample.
 
 Kynkäänniemi et al. 2019, "Improved precision and recall metric for assessing generative models",
-eq. 1 and 2: a set's support is the union of balls around its points, each reaching to the k-th
-nearest other point.
+eq. 1 and 2 (precision, recall) and 3 (realism): a set's support is the union of balls around its
+points, each reaching to the k-th nearest other point. Naeem et al. 2020, "Reliable fidelity and
+diversity metrics for generative models", eq. 3 and 4 (density, coverage): the balls stand around
+real images alone. A ball holds the points on its surface.
 
 torch-fidelity's `prc_features_to_metric` holds N x N matrices (2.2 GiB at N = 10,000) and takes
-more than twice as long, so this goes by blocks; a test holds the two together.
+more than twice as long, so this goes by blocks, once for all five; a test holds the two together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-from genbench.metrics.checks import check_pair
+from genbench.metrics.checks import Array, check_rows
+from genbench.metrics.measured import Measured, Z, mean, proportion
+from genbench.metrics.neighbours import EQUAL, radii, squared_distances
 
-BLOCK = 1000  # rows of a distance matrix in memory at once: 40 MB at N = 10,000
-
-# Squared distances under this part of the squared norms are float32 rounding: equal points. Were
-# they left, balls of radius zero around repeated samples would hold their own copies by chance.
-EQUAL = 1e-6
-
-Array = NDArray[np.float32]
+K_SUPPORT = 3
+K_DENSITY = 5
 
 
-class PrecisionRecall(NamedTuple):
-    """Fractions in [0, 1]: samples inside the support of the reference, and the reverse."""
+class Manifold(NamedTuple):
+    """What is computed once of real features (M, D): their centre float64 (D,), the centred
+    features float32 (M, D), and squared radii float32 (M,) to the k-th nearest other image, for the
+    support's k and the density's."""
 
-    precision: float
-    recall: float
+    centre: Tensor
+    phi: Tensor
+    support: Tensor
+    density: Tensor
 
 
-def precision_recall(samples: np.ndarray, reference: np.ndarray, *, k: int = 3) -> PrecisionRecall:
-    """Precision and recall of features (N, D) against (M, D), N and M > k >= 1.
+class PRDC(NamedTuple):
+    """Precision, recall and coverage in [0, 1]; density >= 0, about 1 for real images; the median
+    and the lowest tenth of the samples' realism (1 on a ball's surface, more inside), and the
+    realism of each, float64 (N,)."""
 
-    Both depend on N and M: compare at equal sizes. Raises ValueError for NaN, wrong
-    shapes, or too few rows.
+    precision: Measured
+    recall: Measured
+    density: Measured
+    coverage: Measured
+    realism: Measured
+    realism_low: Measured
+    realism_per_sample: Tensor
+
+
+def manifold(
+    features: Array, *, k_support: int = K_SUPPORT, k_density: int = K_DENSITY
+) -> Manifold:
+    """Balls around real features (M, D), M > both k >= 1. Raises ValueError for NaN, a wrong shape,
+    or too few rows."""
+    if min(k_support, k_density) < 1:
+        raise ValueError(f"k: expected numbers >= 1, got {k_support} and {k_density}")
+    y = check_rows(features, "reference", least=max(k_support, k_density) + 1)
+    centre = y.mean(0)  # distances do not change, and float32 rounds them less
+    phi = (y - centre).float()
+    return Manifold(centre, phi, *radii(phi, k_support, k_density))
+
+
+def prdc(
+    samples: Array,
+    reference: Manifold,
+    *,
+    k_support: int = K_SUPPORT,
+    k_density: int = K_DENSITY,
+) -> PRDC:
+    """All five for features (N, D) of samples, N > k_support, against a manifold made with the same
+    k.
+
+    All depend on N and M: compare at equal sizes. Intervals: Wilson's over samples for precision,
+    normal for density, of ranks for realism; for recall and coverage Wilson's over real images.
+    Realism leaves out the half of the real balls with the largest radii, and takes a distance that
+    float32 cannot tell from zero for the smallest that it can. Flagged where more than half of the
+    samples are copies of each other. Raises ValueError for NaN, wrong shapes, or too few rows.
     """
-    if k < 1:
-        raise ValueError(f"k: expected a number of neighbours >= 1, got {k}")
-    x, y = check_pair(samples, reference, least=k + 1)
-    centre = y.mean(axis=0)  # distances do not change, and float32 rounds them less
-    phi_g, phi_r = (x - centre).astype(np.float32), (y - centre).astype(np.float32)
-    radius_g, radius_r = _radii(phi_g, k), _radii(phi_r, k)
-    inside_r = np.zeros(len(phi_g), dtype=bool)
-    inside_g = np.zeros(len(phi_r), dtype=bool)
-    for rows, d2 in _squared_distances(phi_g, phi_r):
-        inside_r[rows] = (d2 <= radius_r).any(axis=1)
-        inside_g |= (d2 <= radius_g[rows, None]).any(axis=0)
-    return PrecisionRecall(float(inside_r.mean()), float(inside_g.mean()))
-
-
-def _radii(phi: Array, k: int) -> Array:
-    """Squared distance (N,) of each row to its k-th nearest other row."""
-    # Each row is its own nearest neighbour, hence index k and not k - 1.
-    return np.concatenate(
-        [np.partition(d2, k, axis=1)[:, k] for _, d2 in _squared_distances(phi, phi)]
+    x = check_rows(samples, "samples", least=k_support + 1)
+    if x.shape[1] != len(reference.centre):
+        raise ValueError(
+            f"samples: have {x.shape[1]} dimensions but reference has {len(reference.centre)}; "
+            "take both from one extractor"
+        )
+    phi_g, phi_r = (x - reference.centre).float(), reference.phi
+    (radius_g,) = radii(phi_g, k_support)
+    n, m = len(phi_g), len(phi_r)
+    inside_r = torch.zeros(n, dtype=torch.bool, device=x.device)
+    inside_g = torch.zeros(m, dtype=torch.bool, device=x.device)
+    balls = torch.zeros(n, dtype=torch.float64, device=x.device)
+    nearest_sample = torch.full((m,), math.inf, device=x.device)
+    realism = torch.empty(n, dtype=torch.float64, device=x.device)
+    kept = reference.support <= reference.support.median()
+    least = EQUAL * float(phi_r.square().sum(1).mean())
+    for rows, d2 in squared_distances(phi_g, phi_r):
+        inside_r[rows] = (d2 <= reference.support).any(1)
+        inside_g |= (d2 <= radius_g[rows, None]).any(0)
+        balls[rows] = (d2 <= reference.density).sum(1).double()
+        nearest_sample = torch.minimum(nearest_sample, d2.amin(0))
+        ratio = reference.support[kept] / d2[:, kept].clamp_min(least)
+        realism[rows] = ratio.amax(1).double().sqrt()
+    flag = "more than half of the samples are equal" if float(radius_g.median()) == 0 else ""
+    return PRDC(
+        precision=proportion(int(inside_r.sum()), n, flag),
+        recall=proportion(int(inside_g.sum()), m, flag),
+        density=mean((balls / k_density).cpu(), flag),
+        coverage=proportion(int((nearest_sample <= reference.density).sum()), m, flag),
+        realism=quantile(realism, 0.5, flag),
+        realism_low=quantile(realism, 0.1, flag),
+        realism_per_sample=realism,
     )
 
 
-def _squared_distances(a: Array, b: Array) -> Iterator[tuple[slice, Array]]:
-    """Blocks of rows of the (N, M) matrix of squared distances, each with the rows it covers."""
-    norms_a, norms_b = (a * a).sum(axis=1), (b * b).sum(axis=1)
-    for start in range(0, len(a), BLOCK):
-        rows = slice(start, start + BLOCK)
-        norms = norms_a[rows, None] + norms_b
-        d2 = norms - 2 * (a[rows] @ b.T)
-        d2[d2 < EQUAL * norms] = 0
-        yield rows, d2
+def quantile(x: Tensor, q: float, flag: str = "") -> Measured:
+    """The q-quantile of values (N,), with the order statistics whose ranks hold the true one in 95%
+    of cases, by the normal limit of the binomial; NaN ends where N is too small for that."""
+    ordered, n = x.double().sort().values, len(x)
+    half = Z * math.sqrt(n * q * (1 - q))
+    low, high = math.floor(n * q - half), math.ceil(n * q + half)
+    value = float(ordered.quantile(q))
+    if low < 0 or high >= n:
+        return Measured(value, math.nan, math.nan, flag)
+    return Measured(value, float(ordered[low]), float(ordered[high]), flag)

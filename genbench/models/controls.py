@@ -66,30 +66,58 @@ class Control(Model):
         return 0
 
 
+def drawn(size: int, n: int, generator: torch.Generator) -> Tensor:
+    """n distinct indices below `size`; each comes up again only when there are fewer than n."""
+    order = torch.randperm(size, generator=generator, device=generator.device)
+    return order[torch.arange(n, device=order.device) % size]
+
+
 def pick(images: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """n distinct images; each comes up again only when there are fewer than n."""
-    order = torch.randperm(len(images), generator=generator, device=images.device)
-    return images[order[torch.arange(n, device=images.device) % len(images)]]
+    return images[drawn(len(images), n, generator)]
 
 
-class TrainSplit(Control):
-    """Distinct training images: as many as asked for, or all that are kept."""
+class KeptImages(Control):
+    """Distinct training images: as many as asked for, or all that are kept.
+
+    kept: (K, C, H, W) uint8; labels: (K,) int64, their classes.
+    """
 
     kept: Tensor
+    labels: Tensor
 
     def __init__(self, params: Params, data: DatasetInfo):
         super().__init__(params, data)
         n = min(self.images_kept(), data.sizes["train"])
         self.register_buffer("kept", torch.zeros(n, *data.shape, dtype=torch.uint8))
+        self.register_buffer("labels", torch.zeros(n, dtype=torch.int64))
 
     def images_kept(self) -> int:
         return self.params.kept
 
     def fit(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> None:
-        self.kept.copy_(pick(images, len(self.kept), generator))
+        index = drawn(len(images), len(self.kept), generator)
+        self.kept.copy_(images[index])
+        self.labels.copy_(labels[index])
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         return pick(self.kept, min(n, len(self.kept)), generator)
+
+
+class TrainSplit(KeptImages):
+    """Kept images, also by class."""
+
+    def sample_class(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """A kept image (n, C, H, W) of each class of `labels` (n,) int64: distinct ones while the
+        class has any left, then all of them again. ValueError for a class that has none."""
+        images = self.kept.new_empty(len(labels), *self.data.shape)
+        for label in labels.unique().tolist():
+            own = self.kept[self.labels == label]
+            if len(own) == 0:
+                raise ValueError(f"labels: no image of class {label} was kept")
+            wanted = labels == label
+            images[wanted] = pick(own, int(wanted.sum()), generator)
+        return images
 
 
 class Copier(TrainSplit):
@@ -103,7 +131,7 @@ class Copier(TrainSplit):
         return self.kept[index]
 
 
-class ClassDropped(TrainSplit):
+class ClassDropped(KeptImages):
     """Distinct training images of all classes but the last."""
 
     def fit(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> None:
@@ -114,7 +142,13 @@ class Blurred(TrainSplit):
     """Distinct training images under a Gaussian blur with a deviation of 1/14 of the width."""
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        x = to_unit(super().sample(n, generator), self.data.levels)
+        return self.blur(super().sample(n, generator))
+
+    def sample_class(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        return self.blur(super().sample_class(labels, generator))
+
+    def blur(self, images: Tensor) -> Tensor:
+        x = to_unit(images, self.data.levels)
         sigma = self.data.shape[-1] / 14
         return to_levels(gaussian_blur(x, [7, 7], [sigma, sigma]), self.data.levels)
 
@@ -150,3 +184,7 @@ class Noise(Control):
             self.data.levels, shape, generator=generator, device=generator.device
         )
         return levels.to(torch.uint8)
+
+    def sample_class(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Noise, whatever the class: a classifier that learns from it is left to chance."""
+        return self.sample(len(labels), generator)

@@ -14,8 +14,8 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from genbench.data import DatasetInfo
+from genbench.models.controls import KeptImages
 from genbench.models.controls import Params as ControlParams
-from genbench.models.controls import TrainSplit
 from genbench.models.interface import to_levels, to_unit
 
 Kind = Literal["blur", "noise", "salt-and-pepper", "class-drop"]
@@ -31,7 +31,7 @@ class Params(ControlParams):
     strength: float = Field(gt=0)
 
 
-class Distorted(TrainSplit):
+class Distorted(KeptImages):
     """Distinct training images under the fault."""
 
     params: Params
@@ -56,7 +56,9 @@ class Distorted(TrainSplit):
         if kind == "blur":
             sigma = strength * self.data.shape[-1] / 14
             size = 2 * min(round(3 * sigma) + 1, self.data.shape[-1] - 1) + 1
-            return to_levels(gaussian_blur(to_unit(images, levels), [size] * 2, [sigma] * 2), levels)
+            return to_levels(
+                gaussian_blur(to_unit(images, levels), [size] * 2, [sigma] * 2), levels
+            )
         if kind == "noise":
             noise = torch.randn(images.shape, generator=generator, device=images.device)
             return to_levels(to_unit(images, levels) + 2 * strength * noise, levels)

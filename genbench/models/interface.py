@@ -70,6 +70,7 @@ class Model(nn.Module, abc.ABC):
 class HasLikelihood(Protocol):
     """A model with an exact or bounded likelihood over the data set's grey levels.
 
+    It is a probability, not a density: every level has a mass, and nothing is dequantised.
     likelihood: the metric's name, "bpd" (exact) or "bpd_bound" (an upper bound of it).
     """
 
@@ -77,6 +78,25 @@ class HasLikelihood(Protocol):
 
     def bits_per_dim(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Negative log2-likelihood, or its bound, per pixel: (N,) for images (N, C, H, W) uint8."""
+        ...
+
+
+@runtime_checkable
+class HasLatentPosterior(Protocol):
+    """A model with a latent z and an approximate posterior q(z|x) that can be sampled."""
+
+    def log_weights(self, images: Tensor, generator: torch.Generator, k: int) -> Tensor:
+        """log p(x, z_j) - log q(z_j|x), nats, with z_1..z_k from q(z|x): (N, k) float32, without
+        gradients, for images (N, C, H, W) uint8; p(x|z) as in `HasLikelihood`."""
+        ...
+
+
+@runtime_checkable
+class ClassConditional(Protocol):
+    """A model that can be asked for images of a class."""
+
+    def sample_class(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """One image (n, C, H, W) uint8 in 0..levels-1 for each of the labels (n,) int64."""
         ...
 
 

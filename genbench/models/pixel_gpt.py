@@ -1,7 +1,7 @@
 """An autoregressive Transformer over pixels in raster order, after Chen et al. 2020 (image GPT).
 
 Each grey level is a token, so the likelihood over the data set's levels is exact:
-log p(x) = sum_t log p(x_t | x_<t).
+log p(x) = sum_t log p(x_t | x_<t). Each conditional is categorical; nothing is dequantised.
 """
 
 from __future__ import annotations

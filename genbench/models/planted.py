@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from genbench.data import DatasetInfo, load
-from genbench.models.controls import TrainSplit, pick
+from genbench.models.controls import KeptImages, pick
 from genbench.models.controls import Params as ControlParams
 
 
@@ -20,7 +20,7 @@ class Params(ControlParams):
     share: float = Field(ge=0, le=1)
 
 
-class Planted(TrainSplit):
+class Planted(KeptImages):
     """Distinct images of the validation split, which nobody trained on, and distinct training
     images, in the declared proportion."""
 

@@ -9,7 +9,8 @@ images. Both stages share one budget.
 
 Likelihood: with p(x|z) a discretised logistic around the decoder's output and p(z) the GPT,
 -log p(x) <= -log p(z*) - log p(x|z*) where z* are the encoder's codes: a bound in bits over the
-data set's grey levels, comparable with a VAE's. The codes alone give no density of pixels.
+data set's grey levels, comparable with a VAE's. Nothing is dequantised. The codes alone give no
+probability of pixels. With one z* for an image, more samples of the posterior would not tighten it.
 """
 
 from __future__ import annotations

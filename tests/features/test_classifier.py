@@ -1,5 +1,6 @@
 """The frozen extractors: what they promise of weights, accuracy, order, batches and bad input."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from genbench import features
 from genbench.data import DATASETS, load
 from genbench.data.sources import sha256
 from genbench.errors import UserError
-from genbench.features import EXTRACTORS, WEIGHTS
+from genbench.features import EXTRACTORS, WEIGHTS, spaces
 from genbench.features import classifier as module
-from genbench.features.classifier import extract, load_extractor
+from genbench.features.classifier import load_extractor
+from genbench.features.extraction import extract
 
 LEAST_TEST_ACCURACY = {"digits": 0.98, "mnist": 0.993, "fashion-mnist": 0.92}
 
@@ -43,7 +45,7 @@ def test_card_and_weights(name):
 @pytest.mark.parametrize("name", DATASETS)
 def test_accuracy_and_shapes_on_the_test_split(name):
     test, e = load(name).test, load_extractor(name)
-    f, z = extract(e, test.images[:1000])
+    f, z = (x.numpy() for x in extract(e, test.images[:1000], DATASETS[name].levels))
     assert f.shape == (len(f), e.dimension)
     assert z.shape == (len(f), DATASETS[name].classes)
     assert f.dtype == z.dtype == np.float32
@@ -53,23 +55,23 @@ def test_accuracy_and_shapes_on_the_test_split(name):
 
 
 def test_batch_size_does_not_matter(extractor, digits):
-    whole = extract(extractor, digits, batch_size=500)
+    whole = extract(extractor, digits, 17)
     for size in (1, 7, 499):
-        part = extract(extractor, digits, batch_size=size)
+        part = extract(dataclasses.replace(extractor, batch_size=size), digits, 17)
         np.testing.assert_allclose(part.features, whole.features, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(part.logits, whole.logits, rtol=1e-4, atol=1e-4)
 
 
 def test_order_does_not_matter(extractor, digits):
     order = np.random.default_rng(0).permutation(len(digits))
-    straight, shuffled = extract(extractor, digits), extract(extractor, digits[order])
+    straight, shuffled = extract(extractor, digits, 17), extract(extractor, digits[order], 17)
     np.testing.assert_allclose(shuffled.features, straight.features[order], rtol=1e-4, atol=1e-5)
 
 
 def test_memory_layout_does_not_matter(extractor, digits):
     strided = np.asfortranarray(digits)[::2]
     np.testing.assert_array_equal(
-        extract(extractor, strided).features, extract(extractor, digits[::2]).features
+        extract(extractor, strided, 17).features, extract(extractor, digits[::2], 17).features
     )
 
 
@@ -92,7 +94,13 @@ def test_frozen(extractor):
 )
 def test_hostile_input(extractor, bad, message):
     with pytest.raises(ValueError, match=f"^samples of x: .*{message}"):
-        extract(extractor, bad, name="samples of x")
+        extract(extractor, bad, 17, name="samples of x")
+
+
+@pytest.mark.parametrize("levels", [0, 16, 256])
+def test_levels_of_another_data_set_are_refused(extractor, digits, levels):
+    with pytest.raises(ValueError, match=f"levels: classifier-digits takes 17, got {levels}"):
+        extract(extractor, digits, levels)
 
 
 def test_changed_weights_are_refused(monkeypatch, tmp_path):
@@ -110,7 +118,7 @@ def test_changed_weights_are_refused(monkeypatch, tmp_path):
 def test_unknown_data_set(monkeypatch):
     with pytest.raises(UserError, match="did you mean 'mnist'"):
         load_extractor("mnits")
-    monkeypatch.setattr(module, "EXTRACTORS", {})
+    monkeypatch.setattr(spaces, "EXTRACTORS", {})
     with pytest.raises(UserError, match="no extractor for 'mnist'"):
         load_extractor("mnist")
 

@@ -7,12 +7,13 @@ from torch.utils.data import Dataset
 from torch_fidelity import calculate_metrics
 
 from genbench.data import load
-from genbench.features.classifier import extract, load_extractor
+from genbench.features.classifier import load_extractor
+from genbench.features.extraction import extract
 from genbench.features.fidelity import FidelityClassifier, register
 from genbench.metrics.classifier import inception_score
 from genbench.metrics.frechet import frechet_distance, gaussian
 from genbench.metrics.kernel import kernel_distance
-from genbench.metrics.prdc import precision_recall
+from genbench.metrics.prdc import manifold, prdc
 
 
 class Images(Dataset):
@@ -34,34 +35,63 @@ def samples():
     return (images + noise).clip(0, 16).astype(np.uint8)
 
 
-def test_calculate_metrics_agrees(samples, capfd):
-    reference = load("digits").test.images
-    theirs = calculate_metrics(
+@pytest.fixture(scope="module")
+def theirs(samples):
+    return calculate_metrics(
         input1=Images(samples),
-        input2=Images(reference),
-        feature_extractor=register("digits"),
+        input2=Images(load("digits").test.images),
+        feature_extractor=register("digits", "float64"),
         fid=True, kid=True, prc=True, isc=True,
         kid_subsets=10, kid_subset_size=200, rng_seed=7,
         cuda=False, cache=False, save_cpu_ram=True, verbose=False, batch_size=500,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ours(samples):
     extractor = load_extractor("digits")
-    x, logits = extract(extractor, samples)
-    y, _ = extract(extractor, reference)
-    a, b = gaussian(x), gaussian(y)
-    assert frechet_distance(a, b) == pytest.approx(
-        theirs["frechet_inception_distance"], abs=1e-5 * np.trace(a.C + b.C)
-    )
-    kid = kernel_distance(x, y, subsets=10, subset_size=200, seed=7)
-    # theirs sums in float32: the kernel's values are of order one, the distance much smaller
-    assert kid.mean == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
-    assert kid.std == pytest.approx(theirs["kernel_inception_distance_std"], rel=1e-4)
-    found = precision_recall(x, y)
-    assert found.precision == pytest.approx(theirs["precision"], rel=1e-6)
-    assert found.recall == pytest.approx(theirs["recall"], rel=1e-6)
-    score = inception_score(logits, seed=7)
-    assert score.mean == pytest.approx(theirs["inception_score_mean"], rel=1e-6)
-    assert score.std == pytest.approx(theirs["inception_score_std"], rel=1e-6)
+    return extract(extractor, samples, 17), extract(extractor, load("digits").test.images, 17)
+
+
+def test_distances_agree(theirs, ours):
+    (x, _), (y, _) = ours
+    distance = frechet_distance(gaussian(x), gaussian(y))
+    assert distance == pytest.approx(theirs["frechet_inception_distance"], rel=1e-6)
+    kid = kernel_distance(x, y, subsets=10, subset_size=200, seed=7).value
+    assert kid == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-6)
+
+
+def test_supports_agree(theirs, ours):
+    (x, _), (y, _) = ours
+    found = prdc(x, manifold(y))
+    assert found.precision.value == pytest.approx(theirs["precision"], rel=1e-6)
+    assert found.recall.value == pytest.approx(theirs["recall"], rel=1e-6)
+
+
+def test_inception_scores_agree(theirs, ours):
+    (_, logits), _ = ours
+    score = inception_score(logits, seed=7).value
+    assert score == pytest.approx(theirs["inception_score_mean"], rel=1e-6)
+
+
+def test_nothing_is_printed(samples, capfd):
+    calculate_metrics(
+        input1=Images(samples[:20]), input2=Images(samples[:20]),
+        feature_extractor=register("digits"), fid=True,
+        cuda=False, cache=False, save_cpu_ram=True, verbose=False,
+    )  # fmt: skip
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_dtype_is_that_of_the_name_and_the_numbers_are_the_same(samples, dtype):
+    name = register("digits", dtype)
+    assert name.endswith(f"-{dtype}")
+    (features,) = FidelityClassifier(name, ["features"])(torch.from_numpy(samples[:9]))
+    assert features.dtype == getattr(torch, dtype)
+    assert torch.equal(
+        features.float(), extract(load_extractor("digits"), samples[:9], 17).features
+    )
 
 
 def test_registering_again_is_harmless_and_the_name_holds_the_hash():
@@ -83,6 +113,8 @@ def test_settings_that_would_be_ignored_are_refused():
     name = register("digits")
     with pytest.raises(ValueError, match="weights are part of genbench"):
         FidelityClassifier(name, ["logits"], feature_extractor_weights_path="x.pth")
+    with pytest.raises(ValueError, match="dtype: expected one of float32, float64, got 'half'"):
+        register("digits", "half")
     with pytest.raises(ValueError, match="only float32"):
         FidelityClassifier(name, ["logits"], feature_extractor_internal_dtype="float64")
     with pytest.raises(ValueError, match="expected uint8"):

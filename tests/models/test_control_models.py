@@ -7,6 +7,8 @@ import pytest
 import torch
 from conftest import CONTROLS
 
+from genbench.models.interface import ClassConditional
+
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
@@ -128,3 +130,62 @@ def test_a_control_samples_from_what_it_was_fitted_to_and_state_dict_carries_it(
     other = make_model("copier", copied=20)
     other.load_state_dict(model.state_dict())
     assert torch.equal(model.sample(50, generator(3)), other.sample(50, generator(3)))
+
+
+def test_only_controls_with_labels_to_go_by_can_be_asked_for_a_class(make_model):
+    conditional = {name for name in CONTROLS if isinstance(make_model(name), ClassConditional)}
+    assert conditional == {"train-split", "copier", "blurred", "noise"}
+
+
+@pytest.mark.parametrize("name", ["train-split", "copier"])
+def test_images_of_a_class_are_training_images_with_that_label(fitted, digits, name):
+    model = fitted(name, copied=200)
+    labels = torch.randint(10, (300,), generator=generator(5))
+    samples = model.sample_class(labels, generator(1))
+    assert samples.dtype == torch.uint8
+    # A training image's label, for all images that are there with one label alone.
+    known = {}
+    for image, label in zip(digits.train.images, digits.train.labels, strict=True):
+        known.setdefault(image.tobytes(), set()).add(int(label))
+    for image, label in zip(samples.numpy(), labels.tolist(), strict=True):
+        assert label in known[image.tobytes()]
+    assert torch.equal(samples, model.sample_class(labels, generator(1)))
+    assert not torch.equal(samples, model.sample_class(labels, generator(2)))
+
+
+def test_a_class_gives_all_its_images_before_any_again(fitted):
+    model = fitted("copier", copied=100)
+    own = model.kept[model.labels == 3]
+    once = model.sample_class(torch.full((len(own),), 3), generator())
+    assert sorted(map(bytes, once.flatten(1).numpy())) == sorted(map(bytes, own.flatten(1).numpy()))
+    assert rows(model.sample_class(torch.full((500,), 3), generator())) == rows(own.numpy())
+
+
+def test_a_class_of_which_nothing_was_kept_is_an_error(fitted):
+    model = fitted("copier", copied=1)
+    missing = (int(model.labels[0]) + 1) % 10
+    with pytest.raises(ValueError, match=f"labels: no image of class {missing} was kept"):
+        model.sample_class(torch.tensor([missing]), generator())
+
+
+def test_blurred_images_of_a_class_are_its_images_blurred(fitted):
+    sharp, blurred = fitted("train-split"), fitted("blurred")
+    labels = torch.arange(40) % 10
+    found = blurred.sample_class(labels, generator(1))
+    assert torch.equal(found, blurred.blur(sharp.sample_class(labels, generator(1))))
+    assert not torch.equal(found, sharp.sample_class(labels, generator(1)))
+
+
+def test_noise_of_a_class_is_noise(fitted):
+    model = fitted("noise")
+    samples = model.sample_class(torch.arange(7), generator(1))
+    assert torch.equal(samples, model.sample(7, generator(1)))
+
+
+def test_labels_are_part_of_the_state(fitted, make_model):
+    model, other = fitted("train-split"), make_model("train-split")
+    other.load_state_dict(model.state_dict())
+    labels = torch.arange(30) % 10
+    assert torch.equal(
+        model.sample_class(labels, generator()), other.sample_class(labels, generator())
+    )

@@ -108,7 +108,8 @@ def test_a_step_returns_detached_finite_scalars_and_moves_the_weights(make_model
 
 
 def test_who_has_a_likelihood_and_who_reconstructs(make_model):
-    models = {name: make_model(name) for name in MODELS}
+    needed = {"distorted": {"kind": "blur", "strength": 1.0}, "planted": {"share": 0.5}}
+    models = {name: make_model(name, **needed.get(name, {})) for name in MODELS}
     bounds = {n: m.likelihood for n, m in models.items() if isinstance(m, HasLikelihood)}
     assert bounds == {"vae": "bpd_bound", "pixel-gpt": "bpd", "vqvae-gpt": "bpd_bound"}
     assert {n for n, m in models.items() if isinstance(m, Reconstructs)} == {"vae", "vqvae-gpt"}

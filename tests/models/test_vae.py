@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from genbench.models.interface import to_levels, to_unit
+from genbench.models import vae
+from genbench.models.interface import HasLatentPosterior, to_levels, to_unit
 
 
 def generator(seed=0):
@@ -119,3 +120,54 @@ def test_reconstruction_and_samples_are_decoded_means(make_model, images):
     z = torch.randn(5, 4, generator=generator(2))
     assert torch.equal(model.sample(5, generator(2)), to_levels(model.net.decoder(z), 17))
     assert to_unit(images, 17).abs().max() <= 1
+
+
+@torch.no_grad()
+def test_log_weights_are_joint_over_posterior_at_samples_of_the_posterior(make_model, images):
+    model, k = make_model("vae"), 5
+    assert isinstance(model, HasLatentPosterior)
+    found = model.log_weights(images, generator(7), k)
+    q, p = posterior(model, images), Normal(torch.zeros(4), torch.ones(4))
+    noise = torch.randn((12, k, 4), generator=generator(7))
+    for j in range(k):
+        z = q.mean + q.stddev * noise[:, j]
+        log_x = model.net.likelihood.log_prob(images, model.net.decoder(z))
+        expected = log_x + (p.log_prob(z) - q.log_prob(z)).sum(1)
+        torch.testing.assert_close(found[:, j], expected, rtol=1e-5, atol=1e-3)
+
+
+@torch.no_grad()
+def test_one_log_weight_is_the_bound_in_expectation(make_model, images):
+    model = make_model("vae")
+    many = images[:1].expand(4000, -1, -1, -1)
+    distortion, rate = model.elbo_terms(many, generator(1))
+    weights = model.log_weights(images[:1], generator(2), 4000)[0]
+    error = ((weights.var() + distortion.var()) / 4000).sqrt().item()
+    assert weights.mean().item() == pytest.approx(-(distortion + rate).mean().item(), abs=4 * error)
+
+
+def test_log_weights_do_not_depend_on_how_many_are_decoded_at_once(make_model, images, monkeypatch):
+    model = make_model("vae")
+    whole = model.log_weights(images, generator(), 3)
+    assert not whole.requires_grad
+    monkeypatch.setattr(vae, "DECODED_AT_ONCE", 7)
+    torch.testing.assert_close(model.log_weights(images, generator(), 3), whole)
+
+
+@torch.no_grad()
+def test_many_importance_samples_find_the_likelihood(make_model, images):
+    """Against the integral over the one latent dimension, on a grid; the scale is wide, so that an
+    untrained posterior is near enough to the true one."""
+    model = make_model("vae", latent=1)
+    model.net.likelihood.log_scale.fill_(0.0)
+    z = torch.linspace(-10, 10, 4001).unsqueeze(1)
+    log_prior, decoded = Normal(0.0, 1.0).log_prob(z).squeeze(1), model.net.decoder(z)
+    weights = model.log_weights(images[:3], generator(), 5000)
+    for image, w in zip(images[:3], weights, strict=True):
+        many = image.expand(4001, -1, -1, -1)
+        log_joint = log_prior + model.net.likelihood.log_prob(many, decoded)
+        log_p = torch.logsumexp(log_joint, 0).item() + math.log(20 / 4000)
+        found = torch.logsumexp(w, 0).item() - math.log(5000)
+        relative_error = (w - w.max()).exp().std() / (w - w.max()).exp().mean() / math.sqrt(5000)
+        assert relative_error < 0.1
+        assert found == pytest.approx(log_p, abs=4 * relative_error.item() + 1e-3)

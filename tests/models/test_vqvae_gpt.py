@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from genbench.models.interface import to_levels, to_unit
+from genbench.models.interface import HasLatentPosterior, to_levels, to_unit
 from genbench.models.vqvae_gpt import Codebook
 
 
@@ -191,3 +191,7 @@ def test_reconstruction_goes_through_the_codes(make_model, images):
     model = make_model("vqvae-gpt")
     expected = to_levels(model.decode(model.codes(images)), 17)
     assert torch.equal(model.reconstruct(images), expected)
+
+
+def test_codes_are_no_posterior_to_weigh_samples_from(make_model):
+    assert not isinstance(make_model("vqvae-gpt"), HasLatentPosterior)

