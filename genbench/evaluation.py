@@ -40,6 +40,7 @@ from genbench.scoring import (
     Score,
     all_scores,
     labelled_scores,
+    not_thorough,
     quick_scores,
 )
 from genbench.suite import Cell, EvaluationSpec
@@ -176,6 +177,9 @@ def utility_scores(cell: Cell, model: Model, judge: Judge, device: str) -> list[
     """What a classifier learns from the model's images of each class, evenly drawn."""
     if not isinstance(model, ClassConditional):
         return labelled_scores(judge, None, None, np.empty(0), seed=0)
+    if cell.seed >= cell.evaluation.thorough_seeds:
+        why = not_thorough(cell.evaluation)
+        return labelled_scores(judge, None, None, np.empty(0), seed=0, reason=why)
     labels = torch.arange(cell.sample.n, device=device) % judge.data.info.classes
     generator = seeded(device, cell.seed, "classes")
     parts = [labels] if cell.is_control else labels.split(cell.sample.batch_size)
@@ -233,7 +237,8 @@ def measure(
     if 1.0 not in training.snapshots:
         out += rows(missing, fraction=1.0, split="test", n=None)
         return Evaluation(training.status, training.reason, out, _since(started))
-    scores = list(all_scores(judge, images, "test", members(cell)[0]))
+    thorough = cell.seed < cell.evaluation.thorough_seeds
+    scores = list(all_scores(judge, images, "test", members(cell)[0], thorough=thorough))
     out += rows(scores, fraction=1.0, split="test", n=len(images))
     model = trained_model(cell, directory, 1.0, device)
     out += model_rows(cell, model, judge, device)

@@ -21,7 +21,7 @@ from genbench.metrics import METRICS
 from genbench.metrics.distinct import duplicate_radius
 from genbench.metrics.frechet import Gaussian, gaussian
 from genbench.metrics.kernel import median_bandwidth
-from genbench.metrics.memorisation import nearest_other
+from genbench.metrics.neighbours import nearest_other
 from genbench.metrics.prdc import Manifold, manifold
 
 

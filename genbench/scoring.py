@@ -8,12 +8,16 @@ real images is computed once for a data set and an extractor (see `reference`).
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
 
 from genbench.data import ImageData
 from genbench.features import Features
@@ -32,7 +36,8 @@ from genbench.metrics.distinct import distinct_samples
 from genbench.metrics.frechet import fd, fd_infinity
 from genbench.metrics.kernel import kernel_distance, mmd_rbf
 from genbench.metrics.measured import Measured
-from genbench.metrics.memorisation import authenticity, ct_test, distance_ratio
+from genbench.metrics.memorisation import authenticity, ct_test, distance_ratio, regions
+from genbench.metrics.neighbours import nearest, nearest_other
 from genbench.metrics.prdc import prdc
 from genbench.metrics.sliced import sliced_wasserstein
 from genbench.metrics.utility import augmentation_gain, classification_accuracy
@@ -65,6 +70,16 @@ class Score:
     result: Measured | str
 
 
+@dataclass(frozen=True)
+class Known:
+    """Training images as the measures of memorisation see them: features (T, D), the distance (T,)
+    of each to its nearest other, and a partition into regions."""
+
+    features: Tensor
+    radii: Tensor
+    partition: KMeans
+
+
 class Judge:
     """A data set's extractors and references, each loaded when it is first asked for."""
 
@@ -72,6 +87,7 @@ class Judge:
         self, data: ImageData, spec: EvaluationSpec, device: str, inception: Path | None = None
     ):
         self.data, self.spec, self.device, self.inception = data, spec, device, inception
+        self._derived: dict[tuple[str, str], Any] = {}
 
     @functools.cache  # noqa: B019 - a judge lives as long as the process
     def extractor(self, space: str) -> Extractor:
@@ -90,6 +106,31 @@ class Judge:
     @functools.cache  # noqa: B019
     def reference(self, split: str, space: str = "classifier") -> Reference:
         return reference(self.data, split, self.extractor(space))
+
+    def training_images(self, seen: np.ndarray) -> Known:
+        """The training images with indices `seen` in the classifier's space."""
+        return self._of("known", seen, lambda: self._known(seen))
+
+    def _known(self, seen: np.ndarray) -> Known:
+        train = self.reference("train")
+        if len(seen) == len(train.features):
+            features, radii = train.features, train.nearest_other
+        else:
+            features = train.features[torch.from_numpy(seen).to(train.features.device)]
+            radii = nearest_other(features)
+        return Known(features, radii, regions(features, seed=SEED))
+
+    def fresh_to_train(self, split: str, seen: np.ndarray) -> Tensor:
+        """Distances of a split's images to their nearest ones among those seen."""
+        fresh, known = self.reference(split), self.training_images(seen)
+        return self._of(split, seen, lambda: nearest(fresh.features, known.features)[0])
+
+    def _of(self, what: str, seen: np.ndarray, compute: Callable[[], Any]) -> Any:
+        """Computed once for each set of images seen."""
+        key = (what, hashlib.sha256(np.ascontiguousarray(seen).data).hexdigest())
+        if key not in self._derived:
+            self._derived[key] = compute()
+        return self._derived[key]
 
     def features(self, images: np.ndarray, space: str = "classifier") -> Features:
         extractor = self.extractor(space)
@@ -160,32 +201,47 @@ def memorisation_scores(
 ) -> Iterator[Score]:
     """Samples beside the training images with indices `seen`, from which the model learned, with
     `split` as the fresh real images."""
-    name = judge.extractor("classifier").name
-    x = judge.features(images).features
-    train, held_out = judge.reference("train"), judge.reference(split)
-    all_seen = len(seen) == len(train.features)
-    known = train.features if all_seen else train.features[torch.from_numpy(seen).to(x.device)]
-    radii = train.nearest_other if all_seen else None
-    yield Score("distance_ratio", name, distance_ratio(x, known, held_out.features))
-    yield Score("authenticity", name, authenticity(x, known, train_radii=radii))
-    yield attempt("ct", name, lambda: ct_test(x, known, held_out.features, seed=SEED))
-    yield Score("distinct", name, distinct_samples(x, held_out.duplicate_radius))
+    name, x = judge.extractor("classifier").name, judge.features(images).features
+    known, fresh = judge.training_images(seen), judge.reference(split)
+    fresh_to_train = judge.fresh_to_train(split, seen)
+    to_train, index = nearest(x, known.features)
+    to_held_out, _ = nearest(x, fresh.features)
+    yield attempt(
+        "distance_ratio", name,
+        lambda: distance_ratio(to_train, to_held_out, fresh_to_train, fresh.nearest_other),
+    )  # fmt: skip
+    yield Score("authenticity", name, authenticity(to_train, index, known.radii))
+    yield attempt(
+        "ct", name,
+        lambda: ct_test(x, fresh.features, to_train, fresh_to_train, known.partition),
+    )  # fmt: skip
+    yield Score("distinct", name, distinct_samples(x, fresh.duplicate_radius))
 
 
-def all_scores(judge: Judge, images: np.ndarray, split: str, seen: np.ndarray) -> Iterator[Score]:
+def all_scores(
+    judge: Judge, images: np.ndarray, split: str, seen: np.ndarray, *, thorough: bool = True
+) -> Iterator[Score]:
     """Every metric of these samples, in every space of the protocol; a space without weights
-    gives its reason for each metric."""
+    gives its reason for each metric. thorough: whether these are of a seed for which the protocol
+    wants the spaces beyond the classifier's."""
     for space in judge.spec.spaces:
         try:
-            judge.extractor(space)
+            name = judge.extractor(space).name
         except Unavailable as reason:
-            for metric in SPACE_METRICS:
-                yield Score(metric, space, str(reason))
+            yield from (Score(metric, space, str(reason)) for metric in SPACE_METRICS)
+            continue
+        if space != "classifier" and not thorough:
+            limit = not_thorough(judge.spec)
+            yield from (Score(metric, name, limit) for metric in SPACE_METRICS)
             continue
         yield from quick_scores(judge, images, split, space)
         yield from slow_scores(judge, images, split, space)
     yield from pixel_scores(judge, images, split)
     yield from memorisation_scores(judge, images, split, seen)
+
+
+def not_thorough(spec: EvaluationSpec) -> str:
+    return f"costly, so only seeds under {spec.thorough_seeds} have it"
 
 
 def labelled_scores(

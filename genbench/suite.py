@@ -130,8 +130,9 @@ class EvaluationSpec(Spec):
     """Constants of the evaluation protocol.
 
     spaces: the feature spaces in which distances are taken; the first is the data set's own
-    classifier, which every other metric uses too. inception_sha256: of the user's Inception
-    weights, where the user gave some.
+    classifier, which every other metric uses too. thorough_seeds: seeds whose samples
+    are also measured in the others and for what a classifier learns from them, which cost more than
+    all else together. inception_sha256: of the user's Inception weights, where there are any.
     redraws: further sets of final samples from the same weights, to tell sampling from training.
     importance_samples: K of the importance-weighted bound.
     likelihood_images: training images whose likelihood is taken, beside all held-out ones.
@@ -142,6 +143,7 @@ class EvaluationSpec(Spec):
     spaces: tuple[SpaceName, ...] = Field(
         ("classifier", "efficientnet-lite0", "inception"), min_length=1
     )
+    thorough_seeds: int = Field(1, ge=0)
     inception_sha256: str = ""
     kid_subsets: int = Field(100, gt=0)
     kid_subset_size: int = Field(1_000, gt=1)
@@ -260,18 +262,21 @@ class Grid(Spec):
 
 class Suite(Spec):
     """A named list of grids over one modality. `seeds`: no more than these, for a study that needs
-    few."""
+    few; `spaces`: its feature spaces in place of the profile's."""
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     title: str
     modality: Literal["images"]
     grids: tuple[Grid, ...] = Field(min_length=1)
     seeds: int | None = Field(None, gt=0)
+    spaces: tuple[SpaceName, ...] | None = Field(None, min_length=1)
 
     def cells(self, profile: Profile, seeds: int | None = None) -> list[Cell]:
         """The suite's cells at a profile's scale, in the order of the file, seeds innermost."""
         scale: Scale = getattr(profile, self.modality)
         wanted = profile.seeds if seeds is None else seeds
+        changed = {} if self.spaces is None else {"spaces": self.spaces}
+        evaluation = scale.evaluation.model_copy(update=changed)
         return [
             Cell(
                 modality=self.modality,
@@ -280,7 +285,7 @@ class Suite(Spec):
                 budget=scale.budget,
                 train=scale.train,
                 sample=scale.sample,
-                evaluation=scale.evaluation,
+                evaluation=evaluation,
                 seed=seed,
             )
             for grid in self.grids

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from genbench.metrics.checks import Array, check_pair
 
-BLOCK = 1000  # rows of a distance matrix in memory at once: 40 MB at 10,000 columns
+BLOCK = 2_000_000  # distances in memory at once, 8 MB: larger blocks take longer to allocate
 
 # Squared distances under this part of the squared norms are float32 rounding: equal points. Were
 # they left, balls of radius zero around repeated samples would hold their own copies by chance.
@@ -24,8 +24,9 @@ def squared_distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Blocks of rows of the (N, M) matrix of squared distances of a (N, D) and b (M, D), float32,
     each with the rows that it covers."""
     norms_a, norms_b = a.square().sum(1), b.square().sum(1)
-    for start in range(0, len(a), BLOCK):
-        rows = slice(start, start + BLOCK)
+    height = max(1, BLOCK // len(b))
+    for start in range(0, len(a), height):
+        rows = slice(start, start + height)
         d2 = torch.addmm(norms_b, a[rows], b.T, alpha=-2).add_(norms_a[rows, None])
         yield rows, d2.masked_fill_(d2 < EQUAL * (norms_a[rows, None] + norms_b), 0)
 

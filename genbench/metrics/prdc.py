@@ -56,8 +56,7 @@ def manifold(
 ) -> Manifold:
     """Balls around real features (M, D), M > both k >= 1. Raises ValueError for NaN, a wrong shape,
     or too few rows."""
-    if min(k_support, k_density) < 1:
-        raise ValueError(f"k: expected numbers >= 1, got {k_support} and {k_density}")
+    _check_k(k_support, k_density)
     y = check_rows(features, "reference", least=max(k_support, k_density) + 1)
     centre = y.mean(0)  # distances do not change, and float32 rounds them less
     phi = (y - centre).float()
@@ -77,9 +76,12 @@ def prdc(
     All depend on N and M: compare at equal sizes. Intervals: Wilson's over samples for precision,
     normal for density, of ranks for realism; for recall and coverage Wilson's over real images.
     Realism leaves out the half of the real balls with the largest radii, and takes a distance that
-    float32 cannot tell from zero for the smallest that it can. Flagged where more than half of the
-    samples are copies of each other. Raises ValueError for NaN, wrong shapes, or too few rows.
+    float32 cannot tell from zero for the smallest that it can: a copy is very real, not infinitely.
+    A ball of radius zero makes nothing real. Flagged where more than half of the samples, or of the
+    real images, have k_support equals. Raises ValueError for NaN, wrong shapes, too few rows or
+    k < 1.
     """
+    _check_k(k_support, k_density)
     x = check_rows(samples, "samples", least=k_support + 1)
     if x.shape[1] != len(reference.centre):
         raise ValueError(
@@ -94,16 +96,23 @@ def prdc(
     balls = torch.zeros(n, dtype=torch.float64, device=x.device)
     nearest_sample = torch.full((m,), math.inf, device=x.device)
     realism = torch.empty(n, dtype=torch.float64, device=x.device)
-    kept = reference.support <= reference.support.median()
-    least = EQUAL * float(phi_r.square().sum(1).mean())
+    median = reference.support.median()
+    squared_curvature = torch.where(reference.support <= median, 1 / reference.support, math.inf)
+    # Above zero also where all real images are equal.
+    least = EQUAL * float(phi_r.square().sum(1).mean()) + torch.finfo(phi_r.dtype).tiny
     for rows, d2 in squared_distances(phi_g, phi_r):
         inside_r[rows] = (d2 <= reference.support).any(1)
         inside_g |= (d2 <= radius_g[rows, None]).any(0)
         balls[rows] = (d2 <= reference.density).sum(1).double()
         nearest_sample = torch.minimum(nearest_sample, d2.amin(0))
-        ratio = reference.support[kept] / d2[:, kept].clamp_min(least)
-        realism[rows] = ratio.amax(1).double().sqrt()
-    flag = "more than half of the samples are equal" if float(radius_g.median()) == 0 else ""
+        depth = d2.clamp_min_(least).mul_(squared_curvature)
+        realism[rows] = depth.amin(1).double().rsqrt()
+    equal = [
+        name
+        for name, radius in (("samples", radius_g), ("real images", reference.support))
+        if float(radius.median()) == 0
+    ]
+    flag = f"more than half of the {' and of the '.join(equal)} have equals" if equal else ""
     return PRDC(
         precision=proportion(int(inside_r.sum()), n, flag),
         recall=proportion(int(inside_g.sum()), m, flag),
@@ -113,6 +122,11 @@ def prdc(
         realism_low=quantile(realism, 0.1, flag),
         realism_per_sample=realism,
     )
+
+
+def _check_k(k_support: int, k_density: int) -> None:
+    if min(k_support, k_density) < 1:
+        raise ValueError(f"k: expected numbers >= 1, got {k_support} and {k_density}")
 
 
 def quantile(x: Tensor, q: float, flag: str = "") -> Measured:

@@ -1,0 +1,155 @@
+"""What is read from the results tables."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genbench import analysis
+from genbench.analysis import differences, medians_over_seeds, over_seeds
+from genbench.tables import CELLS, COSTS, CURVES, METRICS, Results
+
+
+def frame(values: dict[tuple[str, str], list[float | None]], family: str = "gan") -> pd.DataFrame:
+    """Rows as `final` gives them, from (dataset, model) -> values by seed."""
+    rows = [
+        {
+            "dataset": dataset, "family": "control" if model == "noise" else family,
+            "model": model, "title": model, "seed": seed,
+            "status": "ok" if value is not None else "diverged", "value": value,
+        }
+        for (dataset, model), column in values.items()
+        for seed, value in enumerate(column)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_over_seeds_gives_no_mean_of_survivors():
+    (row,) = over_seeds(frame({("mnist", "dcgan"): [1.0, 3.0, None]})).to_dict("records")
+    assert math.isnan(row["estimate"].estimate)
+    assert (row["estimate"].n, row["runs"], row["failed"]) == (0, 3, 1)
+
+
+def test_the_median_counts_failures_as_worst():
+    table = frame(
+        {
+            ("mnist", "dcgan"): [1.0, 3.0, None],
+            ("mnist", "vae"): [1.0, None, None],
+            ("mnist", "noise"): [4.0, 6.0, 5.0],
+        }
+    )
+    lower = medians_over_seeds(table, higher_is_better=False).set_index("model")["median"]
+    assert [lower[m].estimate for m in ("dcgan", "vae", "noise")] == [3.0, math.inf, 5.0]
+    assert math.isnan(lower["dcgan"].high)
+    assert lower["noise"].low < 5 < lower["noise"].high
+    higher = medians_over_seeds(table, higher_is_better=True).set_index("model")["median"]
+    assert [higher[m].estimate for m in ("dcgan", "vae", "noise")] == [1.0, -math.inf, 5.0]
+
+
+def test_there_is_no_median_where_a_run_that_ended_well_has_no_value():
+    table = frame({("mnist", "dcgan"): [1.0, 3.0, None]}).assign(status="ok")
+    (row,) = medians_over_seeds(table, higher_is_better=False).to_dict("records")
+    assert row["median"].n == 0
+    assert math.isnan(row["median"].estimate)
+
+
+def test_differences_leave_out_controls_and_pair_by_seed():
+    rows = differences(
+        frame(
+            {
+                ("mnist", "dcgan"): [1.0, None, 2.0],
+                ("mnist", "vae"): [3.0, 9.0, 5.0],
+                ("mnist", "noise"): [50.0, 50.0, 50.0],
+                ("digits", "vae"): [1.0, 1.0, 1.0],
+            }
+        )
+    )
+    (row,) = rows.to_dict("records")
+    assert (row["dataset"], row["a"], row["b"]) == ("mnist", "dcgan", "vae")
+    assert (row["difference"].estimate, row["difference"].n) == (-2.5, 2)
+
+
+def test_reads_the_tables():
+    def cell(name, model, family, variant=""):
+        return {"cell": name, "suite": "images+study", "family": family, "model": model,
+                "variant": variant, "data_variant": "", "dataset": "mnist", "seed": 0,
+                "status": "ok"}  # fmt: skip
+
+    cells = [
+        cell("a", "noise", "control"),
+        cell("b", "vae", "vae"),
+        cell("c", "vae", "vae", "latent=2"),
+        cell("d", "dcgan", "gan"),
+    ]
+    metrics = [
+        {"cell": "b", "fraction": fraction, "metric": "fd", "split": split,
+         "extractor": "classifier:v1", "draw": 0, "value": value}
+        for fraction, split, value in (
+            (1.0, "test", 7.0), (0.5, "test", 9.0), (1.0, "validation", 8.0)
+        )
+    ]  # fmt: skip
+    results = Results(
+        profile="cpu",
+        cells=pd.DataFrame(cells, columns=CELLS),
+        metrics=pd.DataFrame(metrics, columns=METRICS),
+        costs=pd.DataFrame([{"cell": "b", "cost": "s", "value": 1.0, "unit": "s"}], columns=COSTS),
+        curves=pd.DataFrame(columns=CURVES),
+        manifest={},
+        folder=Path(),
+    )
+    plain = analysis.of_suite(results, "images")
+    assert plain.cells["cell"].tolist() == ["a", "b", "d"]
+    assert analysis.of_suite(results, "stud").cells.empty
+    fd = analysis.final(plain, "fd")
+    assert fd["cell"].tolist() == ["d", "b", "a"]  # gan, vae, control
+    assert fd["value"].dropna().tolist() == [7.0]
+    assert fd["title"].tolist()[1] == "Convolutional VAE"
+    assert analysis.costs(plain, "s")["cell"].tolist() == ["d", "b"]
+
+
+def run_of(values: list[float]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"cell": "c", "dataset": "mnist", "family": "gan", "model": "dcgan", "title": "D",
+         "seed": 0, "fraction": np.arange(1, len(values) + 1) / len(values), "value": values}
+    )  # fmt: skip
+
+
+def test_reversals_and_what_it_took():
+    table = run_of([8.0, 4.0, 5.0, 2.0])
+    (row,) = analysis.reversals(table).to_dict("records")
+    assert (row["moves"], row["rises"], row["largest"]) == (3, 1, 0.25)
+    assert analysis.to_reach(table, 4.5)["fraction"].tolist() == [0.5]
+    assert analysis.to_reach(table, 1.0).empty
+
+
+def test_positions_are_read_off_the_curves():
+    cells = [{"cell": "a", "suite": "images", "family": "gan", "model": "dcgan", "dataset": "mnist",
+              "seed": 0, "budget_flops": 100.0, "train_flops": 98.0}]  # fmt: skip
+    curves = [
+        {"cell": "a", "stage": "s", "step": i, "train_flops": f, "examples": e, "seconds": t,
+         "name": name, "value": 0.0}
+        for i, (f, e, t) in enumerate([(10.0, 5.0, 1.0), (98.0, 49.0, 9.8)])
+        for name in ("loss_D", "loss_G")
+    ]  # fmt: skip
+    metrics = [
+        {"cell": "a", "fraction": f, "metric": "fd", "split": "validation", "value": v}
+        for f, v in ((0.5, 3.0), (1.0, 2.0))
+    ]
+    results = Results(
+        profile="cpu",
+        cells=pd.DataFrame(cells, columns=CELLS),
+        metrics=pd.DataFrame(metrics, columns=METRICS),
+        costs=pd.DataFrame(columns=COSTS),
+        curves=pd.DataFrame(curves, columns=CURVES),
+        manifest={},
+        folder=Path(),
+    )
+    table = analysis.progress(results)
+    assert table["train_flops"].tolist() == [50.0, 98.0]
+    assert table["examples"].tolist() == [25.0, 49.0]
+    assert table["seconds"].tolist() == pytest.approx([5.0, 9.8])
+    assert table["value"].tolist() == [3.0, 2.0]
