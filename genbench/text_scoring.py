@@ -26,7 +26,8 @@ from genbench.metrics import MetricInfo
 from genbench.metrics.frechet import fd, fd_infinity, gaussian
 from genbench.metrics.kernel import kernel_distance, median_bandwidth, mmd_rbf
 from genbench.metrics.measured import Measured, mean, normal
-from genbench.metrics.memorisation import authenticity, ct_test, distance_ratio
+from genbench.metrics.memorisation import authenticity, ct_test, distance_ratio, regions
+from genbench.metrics.neighbours import nearest, nearest_other
 from genbench.metrics.prdc import manifold, prdc
 from genbench.metrics.vendi import vendi_score
 from genbench.scoring import SEED, SUPPORTS, Score
@@ -179,6 +180,9 @@ def _space_scores(
         )
     )
     real = gaussian(test)
+    to_train, index = nearest(x, train)
+    to_test, _ = nearest(x, test)
+    fresh_to_train, _ = nearest(test, train)
     size = min(spec.kid_subset_size, N)
     support = _or_reason(lambda: prdc(x, manifold(test)))
     results: dict[str, Measured | str] = {
@@ -190,9 +194,13 @@ def _space_scores(
         "mmd_rbf": mmd_rbf(x, test, bandwidth=median_bandwidth(test)),
         **{name: s if isinstance(s := support, str) else getattr(s, name) for name in SUPPORTS},
         "vendi": vendi_score(x),
-        "distance_ratio": _or_reason(lambda: distance_ratio(x, train, test, seed=SEED)),
-        "authenticity": _or_reason(lambda: authenticity(x, train)),
-        "ct": _or_reason(lambda: ct_test(x, train, test, seed=SEED)),
+        "distance_ratio": _or_reason(
+            lambda: distance_ratio(to_train, to_test, fresh_to_train, nearest_other(test))
+        ),
+        "authenticity": authenticity(to_train, index, nearest_other(train)),
+        "ct": _or_reason(
+            lambda: ct_test(x, test, to_train, fresh_to_train, regions(train, seed=SEED))
+        ),
     }
     for metric, result in results.items():
         yield Score(metric, minilm.NAME, result)

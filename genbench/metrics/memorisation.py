@@ -40,16 +40,17 @@ def distance_ratio(
     deviation of t. Raises ValueError for NaN, wrong shapes, or where every held-out image is a
     training image.
     """
-    fresh = _nearer(fresh_to_train, fresh_to_other, "fresh").mean()
+    d, fresh_d = _vector(to_train, "to_train"), _vector(fresh_to_train, "fresh_to_train")
+    fresh = _nearer(fresh_d, _vector(fresh_to_other, "fresh_to_other", len(fresh_d))).mean()
     if not fresh > 0:
         raise ValueError("fresh_to_train: every held-out image stands among the training images")
-    return mean((_nearer(to_train, to_held_out, "samples") / fresh).cpu())
+    return mean((_nearer(d, _vector(to_held_out, "to_held_out", len(d))) / fresh).cpu())
 
 
-def _nearer(to_train: Array, to_held_out: Array, name: str) -> Tensor:
+def _nearer(to_train: Tensor, to_held_out: Tensor) -> Tensor:
     """d(x, T) / (d(x, T) + d(x, H)), a half where both are zero."""
-    a, b = (check_rows(d[:, None], name)[:, 0] for d in (to_train, to_held_out))
-    return torch.where(a + b > 0, a / (a + b).clamp_min(1e-300), 0.5)
+    total = to_train + to_held_out
+    return torch.where(total > 0, to_train / total, 0.5)
 
 
 def authenticity(to_train: Array, index: Array, train_radii: Array) -> Measured:
@@ -57,18 +58,24 @@ def authenticity(to_train: Array, index: Array, train_radii: Array) -> Measured:
 
     Alaa et al. 2022, "How faithful is your synthetic data?": below it, x is nearer to t* than any
     other training image is. About a half for fresh images, 0 for copies, and more for samples that
-    are far from all images: read it beside a measure of quality. to_train, index: (N,) distance to
+    are far from all images: read it beside a measure of quality. Equality counts as authentic, so
+    a copy of an image that the training set holds twice does too. to_train, index: (N,) distance to
     and index of t* (`nearest`); train_radii: (T,) `nearest_other` of the training images. The
-    interval is Wilson's over samples. Raises ValueError for NaN or wrong shapes.
+    interval is Wilson's over samples. Raises ValueError for NaN, wrong shapes or an index that is
+    not below T.
     """
-    d = check_rows(to_train[:, None], "to_train")[:, 0]
-    radius = check_rows(train_radii[:, None], "train_radii")[:, 0]
-    return proportion(int((d >= radius[torch.as_tensor(index)]).sum()), len(d))
+    d, radius = _vector(to_train, "to_train"), _vector(train_radii, "train_radii")
+    nearest_image = _vector(index, "index", len(d)).long()
+    if bool(((nearest_image < 0) | (nearest_image >= len(radius))).any()):
+        raise ValueError(f"index: expected 0 to {len(radius) - 1}, one of train_radii's images")
+    return proportion(int((d >= radius[nearest_image]).sum()), len(d))
 
 
 def regions(train: Array, *, k: int = 10, seed: int) -> KMeans:
     """A k-means partition of the training features (T, D), T >= k, for `ct_test`. Raises ValueError
-    for NaN, a wrong shape or too few rows."""
+    for NaN, a wrong shape, k < 1 or too few rows."""
+    if k < 1:
+        raise ValueError(f"k: expected a number >= 1, got {k}")
     t = check_rows(train, "train", least=k)
     # Ten thousand images tell where the regions are as well as all.
     some = torch.from_numpy(np.random.default_rng(seed).permutation(len(t))[:10_000])
@@ -94,10 +101,8 @@ def ct_test(
     """
     x, y = check_pair(samples, held_out, least=1)
     of_samples, of_held_out = (partition.predict(z.float().cpu().numpy()) for z in (x, y))
-    near, fresh = (
-        check_rows(d[:, None], name)[:, 0].cpu().numpy()
-        for d, name in ((to_train, "to_train"), (fresh_to_train, "fresh_to_train"))
-    )
+    near = _vector(to_train, "to_train", len(x)).cpu().numpy()
+    fresh = _vector(fresh_to_train, "fresh_to_train", len(y)).cpu().numpy()
     scores, weights = [], []
     for region in range(partition.n_clusters):
         a, b = near[of_samples == region], fresh[of_held_out == region]
@@ -125,7 +130,8 @@ def membership_auc(members: Array, non_members: Array) -> Measured:
     where scores do not vary enough to give one, as where the two kinds do not overlap. Raises
     ValueError for NaN or a wrong shape.
     """
-    a, b = _scores(members, "members"), _scores(non_members, "non_members")
+    a = _vector(members, "members", least=2).cpu().numpy()
+    b = _vector(non_members, "non_members", least=2).cpu().numpy()
     ranks = stats.rankdata(np.concatenate([a, b]))
     # Each score's placement among those of the other kind.
     over_b = (ranks[: len(a)] - stats.rankdata(a)) / len(b)
@@ -134,20 +140,9 @@ def membership_auc(members: Array, non_members: Array) -> Measured:
     return normal(float(over_b.mean()), error, "" if error > 0 else "no spread: no interval")
 
 
-def _checked(**rows: Array) -> list[Tensor]:
-    """Each float64 (N, D) with the D of the first; ValueError otherwise, with the name given."""
-    checked = {name: check_rows(x, name) for name, x in rows.items()}
-    (first, x), *others = checked.items()
-    for name, y in others:
-        if x.shape[1] != y.shape[1]:
-            raise ValueError(
-                f"{first}: have {x.shape[1]} dimensions but {name} has {y.shape[1]}; "
-                "take both from one extractor"
-            )
-    return list(checked.values())
-
-
-def _scores(x: Array, name: str) -> np.ndarray:
-    if np.ndim(x) != 1:
-        raise ValueError(f"{name}: expected shape (N,), got {np.shape(x)}")
-    return check_rows(x[:, None], name, least=2)[:, 0].cpu().numpy()
+def _vector(x: Array, name: str, size: int | None = None, *, least: int = 1) -> Tensor:
+    """`x` as float64 (N,), N = `size` where that is given; ValueError otherwise, naming it."""
+    if x.ndim != 1 or size not in (None, len(x)):
+        expected = "N" if size is None else size
+        raise ValueError(f"{name}: expected shape ({expected},), got {tuple(x.shape)}")
+    return check_rows(x[:, None], name, least)[:, 0]

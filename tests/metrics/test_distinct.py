@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.spatial.distance import pdist
 
 from genbench.metrics.distinct import RATE, distinct_samples, duplicate_radius
-from genbench.metrics.memorisation import nearest_other
+from genbench.metrics.neighbours import nearest_other
 
 
 def draw(seed, n=1000, d=16):

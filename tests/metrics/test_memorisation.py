@@ -10,15 +10,34 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import roc_auc_score
 
 from genbench.data import load
-from genbench.metrics.memorisation import (
-    authenticity,
-    ct_test,
-    distance_ratio,
-    membership_auc,
-    nearest_other,
-)
+from genbench.metrics import memorisation
+from genbench.metrics.memorisation import membership_auc
+from genbench.metrics.neighbours import nearest, nearest_other
 
 DOSES = (0.0, 0.05, 0.1, 0.25, 0.5)
+
+
+def distance_ratio(samples, train, held_out):
+    return memorisation.distance_ratio(
+        nearest(samples, train)[0],
+        nearest(samples, held_out)[0],
+        nearest(held_out, train)[0],
+        nearest_other(held_out),
+    )
+
+
+def authenticity(samples, train, held_out=None):
+    return memorisation.authenticity(*nearest(samples, train), nearest_other(train))
+
+
+def ct_test(samples, train, held_out, k=5, seed=0):
+    return memorisation.ct_test(
+        samples,
+        held_out,
+        nearest(samples, train)[0],
+        nearest(held_out, train)[0],
+        memorisation.regions(train, k=k, seed=seed),
+    )
 
 
 def mixture(seed, n, d=8):
@@ -61,8 +80,8 @@ def of_each_dose(sets, metric):
     ("metric", "none", "tolerance"),
     [
         (distance_ratio, 1, 0.05),
-        (lambda x, t, h: authenticity(x, t), 0.5, 0.1),
-        (lambda x, t, h: ct_test(x, t, h, regions=5, seed=0), 0, 1.2),
+        (authenticity, 0.5, 0.1),
+        (ct_test, 0, 1.2),
     ],
     ids=["distance_ratio", "authenticity", "ct"],
 )
@@ -78,7 +97,7 @@ def test_every_dose_of_copies_lowers_it_and_none_says_nothing(sets, metric, none
 
 def test_ratio_and_authenticity_fall_in_proportion_to_the_dose():
     sets = of_mixture()
-    for metric in (distance_ratio, lambda x, t, h: authenticity(x, t)):
+    for metric in (distance_ratio, authenticity):
         values = np.array([each.value for each in of_each_dose(sets, metric)])
         np.testing.assert_allclose(values / values[0], 1 - np.array(DOSES), atol=0.03)
 
@@ -113,17 +132,13 @@ def test_the_size_of_the_training_set_does_not_look_like_memorisation(size):
 
 
 def test_a_copy_of_both_sets_is_nearer_to_neither():
-    shared = mixture(7, 50)
-    train = np.concatenate([shared, mixture(8, 500)])
-    held_out = np.concatenate([shared, mixture(9, 500)])
-    own = distance_ratio(mixture(10, 500), train, held_out)
-    found = distance_ratio(np.concatenate([shared, mixture(10, 500)]), train, held_out)
-    assert np.isfinite(found[:3]).all()
-    # Half over the mean of held-out images, beside what the others have.
-    assert found.value == pytest.approx(own.value, rel=0.1)
+    zero, one = np.zeros(9), np.ones(9)
+    assert memorisation.distance_ratio(zero, zero, one, one).value == 1
+    assert memorisation.distance_ratio(zero, one, zero, zero).value == 0
+    assert memorisation.distance_ratio(one, zero, one, one).value == 2
 
 
-def test_authenticity_is_its_definition_with_and_without_known_radii():
+def test_authenticity_is_its_definition():
     train, fresh = mixture(11, 300), mixture(12, 200)
     distances = cdist(fresh, train)
     radius = np.sort(cdist(train, train))[:, 1]
@@ -131,7 +146,6 @@ def test_authenticity_is_its_definition_with_and_without_known_radii():
     found = authenticity(fresh, train)
     assert found.value == authentic.mean()
     assert 0 < found.value < 1
-    assert found == authenticity(fresh, train, train_radii=nearest_other(train))
 
 
 def test_authenticity_is_one_far_away_and_calls_copies_of_duplicates_authentic():
@@ -140,14 +154,7 @@ def test_authenticity_is_one_far_away_and_calls_copies_of_duplicates_authentic()
     assert authenticity(train, np.concatenate([train, train])).value == 1
 
 
-@pytest.mark.parametrize(
-    "metric",
-    [
-        lambda x, t, h: distance_ratio(x, t, h),
-        lambda x, t, h: authenticity(x, t),
-    ],
-    ids=["distance_ratio", "authenticity"],
-)
+@pytest.mark.parametrize("metric", [distance_ratio, authenticity])
 def test_intervals_over_samples_hold_the_expected_value(metric):
     train, held_out = mixture(14, 400), mixture(15, 200)
     found = [metric(planted(mixture(s, 200), train, 0.2), train, held_out) for s in range(200)]
@@ -160,18 +167,18 @@ def test_ct_of_one_region_is_the_mann_whitney_z_score():
     train, held_out, fresh = mixture(16, 200), mixture(17, 150), mixture(18, 100)
     a, b = cdist(fresh, train).min(1), cdist(held_out, train).min(1)
     p = stats.mannwhitneyu(a, b, use_continuity=False, alternative="less").pvalue
-    found = ct_test(fresh, train, held_out, regions=1, seed=0)
+    found = ct_test(fresh, train, held_out, k=1, seed=0)
     assert found.value == pytest.approx(stats.norm.ppf(p), rel=1e-6)
     assert (found.high - found.value) == pytest.approx(1.959964)
 
 
 def test_ct_weighs_regions_by_their_held_out_images():
     """Two regions, the samples copies in one and far away in the other."""
-    near, away = mixture(19, 400), mixture(20, 400) + 1000
+    near, away = mixture(19, 400), mixture(20, 400) + 100
     train = np.concatenate([near[:200], away[:200]])
     held_out = np.concatenate([near[200:300], away[200:250]])
     samples = np.concatenate([near[:40], away[250:300] + 30])
-    found = ct_test(samples, train, held_out, regions=2, seed=0)
+    found = ct_test(samples, train, held_out, k=2, seed=0)
 
     def z(n, m):
         return n * m / 2 / np.sqrt(n * m * (n + m + 1) / 12)
@@ -183,7 +190,7 @@ def test_ct_weighs_regions_by_their_held_out_images():
 def test_ct_is_standard_under_the_null():
     """The stated interval holds zero in 95% of draws of all three sets."""
     found = [
-        ct_test(mixture(s, 300), mixture(s + 1000, 300), mixture(s + 2000, 300), regions=4, seed=s)
+        ct_test(mixture(s, 300), mixture(s + 1000, 300), mixture(s + 2000, 300), k=4, seed=s)
         for s in range(200)
     ]
     held = np.mean([each.low <= 0 <= each.high for each in found])
@@ -193,18 +200,18 @@ def test_ct_is_standard_under_the_null():
 def test_ct_is_above_zero_for_underfitting_and_is_seeded():
     train, held_out, fresh = of_mixture()
     blurred = fresh + 2 * np.random.default_rng(0).normal(size=fresh.shape)
-    found = ct_test(blurred, train, held_out, regions=5, seed=0)
+    found = ct_test(blurred, train, held_out, k=5, seed=0)
     assert found.low > 3
-    assert found == ct_test(torch.from_numpy(blurred), train, held_out, regions=5, seed=0)
-    assert found.value != ct_test(blurred, train, held_out, regions=5, seed=1).value
+    assert found == ct_test(torch.from_numpy(blurred), train, held_out, k=5, seed=0)
+    assert found.value != ct_test(blurred, train, held_out, k=5, seed=1).value
 
 
 def test_ct_flags_regions_that_hold_too_few():
     train = np.concatenate([mixture(21, 200), mixture(22, 200) + 1000])
-    found = ct_test(mixture(23, 100), train, mixture(24, 100), regions=2, seed=0)
+    found = ct_test(mixture(23, 100), train, mixture(24, 100), k=2, seed=0)
     assert found.flag == "1 of 2 regions hold too few"
     with pytest.raises(ValueError, match="samples: no region holds 20 of them and held-out"):
-        ct_test(mixture(23, 19), train, mixture(24, 100), regions=2, seed=0)
+        ct_test(mixture(23, 19), train, mixture(24, 100), k=2, seed=0)
 
 
 @settings(deadline=None, max_examples=100)
@@ -245,32 +252,43 @@ def test_membership_without_spread_is_flagged():
 GOOD = mixture(25, 100)
 
 
-@pytest.mark.parametrize("name", ["samples", "train", "held_out"])
-@pytest.mark.parametrize("metric", [distance_ratio, authenticity, ct_test])
-def test_the_bad_input_is_named(metric, name):
-    if metric is authenticity and name == "held_out":
-        pytest.skip("it has no held-out images")
-    sets = {"samples": GOOD, "train": GOOD + 1, "held_out": GOOD + 2}
-    if metric is authenticity:
-        del sets["held_out"]
-    more = {"seed": 0} if metric is ct_test else {}
-    with pytest.raises(ValueError, match=f"{name}: 100 of 100 rows hold NaN or infinity"):
-        metric(**{**sets, name: GOOD * np.nan}, **more)
-    with pytest.raises(ValueError, match=r"samples: have \d dimensions but (train|held_out) has"):
-        metric(**{**sets, name: GOOD[:, :5]}, **more)
+@pytest.mark.parametrize("bad", range(4))
+def test_the_bad_distances_are_named(bad):
+    names = ["to_train", "to_held_out", "fresh_to_train", "fresh_to_other"]
+    good = [np.ones(100)] * 4
+    for value, message in (
+        (np.full(100, np.nan), "100 of 100 rows hold NaN"),
+        (np.ones((100, 2)), r"expected shape \((N|100),\), got \(100, 2\)"),
+    ):
+        with pytest.raises(ValueError, match=f"^{names[bad]}: {message}"):
+            memorisation.distance_ratio(*good[:bad], value, *good[bad + 1 :])
+    with pytest.raises(ValueError, match=r"expected shape \(\d+,\), got \(\d+,\)"):
+        memorisation.distance_ratio(*good[:bad], np.ones(1), *good[bad + 1 :])
 
 
 def test_hostile_input():
-    with pytest.raises(ValueError, match="held_out: needs at least 2 rows, got 1"):
-        distance_ratio(GOOD, GOOD, GOOD[:1])
-    with pytest.raises(ValueError, match="held_out: every image is equal to a training image"):
+    d, index, radii = np.ones(100), np.arange(100), np.ones(100)
+    with pytest.raises(ValueError, match="fresh_to_train: every held-out image stands among the"):
         distance_ratio(GOOD + 1, GOOD, GOOD)
-    with pytest.raises(ValueError, match="train_radii: expected one for each of 100 training"):
-        authenticity(GOOD, GOOD, train_radii=torch.ones(99))
+    with pytest.raises(ValueError, match="index: expected 0 to 98, one of train_radii's images"):
+        memorisation.authenticity(d, index, radii[:99])
+    with pytest.raises(ValueError, match="index: expected 0 to 99"):
+        memorisation.authenticity(d, index - 1, radii)
+    with pytest.raises(ValueError, match=r"index: expected shape \(100,\), got \(1,\)"):
+        memorisation.authenticity(d, index[:1], radii)
+    with pytest.raises(ValueError, match="train_radii: 100 of 100 rows hold NaN"):
+        memorisation.authenticity(d, index, radii * np.nan)
     with pytest.raises(ValueError, match="train: needs at least 10 rows, got 9"):
-        ct_test(GOOD, GOOD[:9], GOOD, seed=0)
-    with pytest.raises(ValueError, match="regions: expected a number >= 1, got 0"):
-        ct_test(GOOD, GOOD, GOOD, regions=0, seed=0)
+        memorisation.regions(GOOD[:9], seed=0)
+    with pytest.raises(ValueError, match="k: expected a number >= 1, got 0"):
+        memorisation.regions(GOOD, k=0, seed=0)
+    partition = memorisation.regions(GOOD, k=2, seed=0)
+    with pytest.raises(ValueError, match=r"^to_train: expected shape \(100,\), got \(99,\)"):
+        memorisation.ct_test(GOOD, GOOD, d[:99], d, partition)
+    with pytest.raises(ValueError, match=r"fresh_to_train: expected shape \(100,\), got \(1,\)"):
+        memorisation.ct_test(GOOD, GOOD, d, d[:1], partition)
+    with pytest.raises(ValueError, match="samples: have 5 dimensions but reference has 8"):
+        memorisation.ct_test(GOOD[:, :5], GOOD, d, d, partition)
     with pytest.raises(ValueError, match=r"members: expected shape \(N,\), got \(100, 8\)"):
         membership_auc(GOOD, GOOD[:, 0])
     with pytest.raises(ValueError, match="non_members: 1 of 2 rows hold NaN or infinity"):
