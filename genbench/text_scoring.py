@@ -210,7 +210,7 @@ def _text_scores(samples: Sequence[str], data: TextData) -> Iterator[Score]:
     """What needs no features."""
     flat, train, test = [spaced(s) for s in samples], spaced(data.train), spaced(data.test)
     for n in (1, 2, 3):
-        yield Score(f"distinct_{n}", "", _or_reason(lambda n=n: distinct(flat, n)))
+        yield Score(f"distinct_{n}", "", _or_reason(functools.partial(distinct, flat, n)))
     copied = longest_copies(flat, train)
     # A maximum of few has no normal limit, and a bootstrap of it none that it converges to.
     yield Score("longest_copy", "", Measured(float(copied.max()), math.nan, math.nan))
@@ -304,7 +304,7 @@ def longest_copies(samples: Sequence[str], text: str) -> np.ndarray:
     after it. About 10 s and 0.5 GB for 4 million characters of text and 1,500 samples.
     """
     longest = max(map(len, samples), default=0)
-    parts = [_codes(text), [END_OF_TEXT]]
+    parts: list[Any] = [_codes(text), [END_OF_TEXT]]
     for sample in samples:
         parts += [_codes(sample), [END_OF_SAMPLE]]
     codes = np.concatenate(parts, dtype=np.int64)

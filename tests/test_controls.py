@@ -35,7 +35,7 @@ def results(values: dict[str, tuple[float, ...]], metric: str = "fd") -> Results
                 }
             )
             metrics.append({"cell": name, "metric": metric, "split": "test", "fraction": 1.0,
-                            "value": value})  # fmt: skip
+                            "extractor": "", "draw": 0, "value": value})  # fmt: skip
     return Results(
         profile="smoke",
         cells=pd.DataFrame(cells, columns=CELLS),
@@ -51,12 +51,79 @@ def test_the_table_speaks_of_metrics_and_controls_there_are():
     table = controls.sign_table()
     assert set(table.index) <= set(METRICS)
     family = {name for name, info in MODELS.items() if info.family == "control"}
-    assert set(table.columns) == family - {"train-split"}
+    assert set(table.columns) == family - {"train-split", "distorted", "planted"}
     assert set(table.to_numpy().ravel()) == {"worse", ""}
     # Every metric objects to something, and every control is objected to.
     assert ((table == "worse").sum(axis=1) > 0).all()
     assert ((table == "worse").sum(axis=0) > 0).all()
-    assert {name for name, info in METRICS.items() if info.needs == "samples"} == set(table.index)
+    silent = {"distance_ratio", "authenticity", "ct"}  # of memory: the fault table has them
+    judged = {
+        name for name in METRICS if METRICS[name].needs not in ("likelihood", "reconstruction")
+    }
+    assert judged - silent - {"augmentation_gain_100"} == set(table.index)
+
+
+def test_the_fault_table_speaks_of_metrics_and_faults_there_are():
+    table = controls.fault_table()
+    assert set(table.index) <= set(METRICS)
+    assert set(table.columns) == set(controls.FAULTS)
+    assert set(table.to_numpy().ravel()) == {"worse", "lower", ""}
+    assert (table != "").any(axis=0).all()
+
+
+def degrees(values, metric="fd", half=0.1, fault="blur"):
+    """What `faults` gives of a metric at rising strengths."""
+    return pd.DataFrame(
+        [
+            {"dataset": "digits", "fault": fault, "strength": float(i), "metric": metric,
+             "value": value, "low": value - half, "high": value + half}
+            for i, value in enumerate(values)
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "metric", "fault", "agrees"),
+    [
+        ([1.0, 2.0, 3.0], "fd", "blur", True),
+        ([1.0, 0.95, 3.0], "fd", "blur", True),  # back by less than the intervals
+        ([1.0, 0.5, 3.0], "fd", "blur", False),  # back by more
+        ([1.0, 1.05, 1.1], "fd", "blur", False),  # too little
+        ([3.0, 2.0, 1.0], "fd", "blur", False),  # the wrong way
+        ([0.9, 0.5, 0.1], "precision", "noise", True),
+        ([0.1, 0.5, 0.9], "precision", "noise", False),
+        ([0.9, 0.5, 0.1], "authenticity", "copies", True),
+    ],
+)
+def test_a_fault_must_be_seen_to_grow(values, metric, fault, agrees):
+    (row,) = controls.check_faults(degrees(values, metric, fault=fault)).to_dict("records")
+    assert row["agrees"] is agrees
+    assert (row["clean"], row["strongest"]) == (values[0], values[-1])
+
+
+def test_what_is_claimed_and_what_is_seen_are_put_in_words():
+    table = pd.concat(
+        [
+            degrees([1.0, 3.0]),
+            degrees([3.0, 1.0], fault="noise"),
+            degrees([0.9, 0.5], "recall", fault="class-drop"),
+            degrees([0.9, 0.9], "recall", fault="noise"),
+        ]
+    )
+    words = controls.blindness(table, "digits")
+    assert words.loc["fd", ["blur", "noise"]].tolist() == ["sees", "fails"]
+    assert words.loc["recall", ["class-drop", "noise"]].tolist() == ["moves", "blind"]
+    assert words.loc["recall", "blur"] == ""
+
+
+def test_faults_are_read_off_variants_and_start_from_plain_training_images():
+    tables = results({"train-split": (1.0, 3.0), "distorted": (5.0,), "planted": (7.0,)})
+    cells = tables.cells
+    cells.loc[cells["model"] == "distorted", "variant"] = "kind=blur,strength=0.5"
+    cells.loc[cells["model"] == "planted", "variant"] = "share=0.25"
+    found = controls.faults(replace(tables, cells=cells))
+    rows = {(r["fault"], r["strength"]): r["value"] for r in found.to_dict("records")}
+    assert rows == {("blur", 0.0): 2.0, ("blur", 0.5): 5.0, ("copies", 0.25): 7.0}
 
 
 def verdicts(found: pd.DataFrame, metric="fd"):

@@ -44,6 +44,7 @@ def results(tmp_path: Path) -> Results:
                     for split in ("validation", "test") if fraction == 1 else ("validation",):
                         metrics.append(
                             {"cell": name, "fraction": fraction, "metric": "fd", "split": split,
+                             "extractor": "classifier", "draw": 0,
                              "value": None if lost else (value + 0.1 * seed) / fraction}
                         )  # fmt: skip
                 if family == "control":

@@ -251,7 +251,8 @@ def test_protocol_of_committed_results():
 def test_smoke_is_on_embedded_digits_and_holds_every_model_and_control():
     assert PROFILES["smoke"].images.datasets == ("digits",)
     cells = [c for suite in load_suites("all") for c in suite.cells(PROFILES["smoke"], seeds=1)]
-    assert {cell.model.name for cell in cells} == {*TRAINED, *CONTROLS} == set(MODELS)
+    models = {cell.model.name for cell in cells}
+    assert models == {*TRAINED, *CONTROLS, "distorted", "planted"} == set(MODELS)
 
 
 # Choosing cells by name
@@ -333,7 +334,7 @@ def test_what_changes_the_training_changes_all_keys(other):
 def test_what_changes_samples_or_evaluation_leaves_the_training_alone():
     cell = tiny_cell()
     assert changed(cell, tiny_cell(n=121)) == (False, True, True)
-    evaluation = cell.evaluation.model_copy(update={"neighbours": 5})
+    evaluation = cell.evaluation.model_copy(update={"projections": 5})
     assert changed(cell, cell.model_copy(update={"evaluation": evaluation})) == (False, False, True)
 
 

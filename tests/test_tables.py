@@ -67,7 +67,8 @@ def record(model="vae", seed=0, dataset="digits", **other):
 def metric(name, value, *, split="test", fraction=1.0, reason=""):
     return {
         "fraction": fraction, "metric": name, "metric_version": 1,
-        "extractor": "classifier-digits" if name == "fd" else "", "split": split, "value": value,
+        "extractor": "classifier-digits" if name == "fd" else "", "split": split, "draw": 0,
+        "value": value, "low": None, "high": None, "flag": "",
         "n_samples": None if value is None else 500, "higher_is_better": False, "reason": reason,
     }  # fmt: skip
 
