@@ -31,7 +31,8 @@ class Appraisal:
     """What was measured of the first samples of a file or folder.
 
     sha256: of the samples as scored. notes: how they were converted, and what to beware of.
-    rows: as in metrics.csv, but for the cell.
+    status, reason: "collapsed", and why, by the protocol's thresholds, or "ok". rows: as in
+    metrics.csv, but for the cell.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Appraisal:
     status: str
     reason: str
     rows: list[Row]
+    modality: str = "images"
 
     @property
     def table(self) -> pd.DataFrame:
@@ -93,23 +95,53 @@ def appraise(
     )
 
 
+def appraise_text(
+    path: str | Path,
+    dataset: str,
+    *,
+    spec: EvaluationSpec | None = None,
+    device: str = "cpu",
+) -> Appraisal:
+    """Every metric of a UTF-8 text file's samples, its blocks or lines, against the test split of a
+    data set of text. Raises UserError, in one line, for a file that cannot be read or scored."""
+    from genbench.data.text import load_text
+    from genbench.text_scoring import TEXT_METRICS, load_text_samples, score_text
+
+    samples, notes = load_text_samples(Path(path))
+    try:
+        scores = score_text(samples, load_text(dataset), spec=spec, device=device)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    table = rows(
+        scores, fraction=1.0, split="test", n=len(samples), register=METRICS | TEXT_METRICS
+    )
+    return Appraisal(
+        str(path), dataset, len(samples), digest(samples), notes, "ok", "", table, "text"
+    )
+
+
+def check_name(name: str) -> None:
+    """Raises UserError for a generator's name that would not do as a folder's."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"--name '{name}': use letters, digits, dots, hyphens and underscores")
+
+
 def keep(
     appraisal: Appraisal, results: Path, *, name: str, seed: int, spec: EvaluationSpec, device: str
 ) -> Path:
     """Write the appraisal as a record under `results`, where tables are built from; its path.
 
     name, seed: what the generator and its training run are called in the tables. Raises UserError
-    for a name that would not do as a folder's, or a record of other samples under that name.
+    for a name that would not do as a folder's. An earlier record of that name and seed is replaced.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UserError(f"--name '{name}': use letters, digits, dots, hyphens and underscores")
-    cell = f"images/{appraisal.dataset}/{name}/s{seed}"
+    check_name(name)
+    cell = f"{appraisal.modality}/{appraisal.dataset}/{name}/s{seed}"
     record: dict[str, Any] = {
         "record_version": RECORD_VERSION,
         "cell": cell,
         "suites": [PROFILE],
         "profile": PROFILE,
-        "modality": "images",
+        "modality": appraisal.modality,
         "family": "external",
         "model": name,
         "variant": "",
@@ -128,7 +160,7 @@ def keep(
         "examples": None,
         "train_flops": None,
         "parameters": None,
-        "sampled": True,
+        "sampled": False,
         "metrics": appraisal.rows,
         "costs": [],
         "curves": [],

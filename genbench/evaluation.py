@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from genbench.data import DATASETS
-from genbench.metrics import METRICS
+from genbench.metrics import METRICS, MetricInfo
 from genbench.metrics.likelihood import bits, gap, iwae_bound, mean_bits
 from genbench.metrics.measured import Measured, normal
 from genbench.metrics.memorisation import membership_auc
@@ -61,12 +61,18 @@ class Evaluation:
 
 
 def rows(
-    scores: Iterable[Score], *, fraction: float, split: str, n: int | None, draw: int = 0
+    scores: Iterable[Score],
+    *,
+    fraction: float,
+    split: str,
+    n: int | None,
+    draw: int = 0,
+    register: Mapping[str, MetricInfo] = METRICS,
 ) -> list[Row]:
     """Rows of metrics.csv, but for the cell, of scores of `n` samples or real images."""
     out = []
     for metric, extractor, result in ((s.metric, s.extractor, s.result) for s in scores):
-        info = METRICS[metric]
+        info = register[metric]
         row = {
             "fraction": fraction,
             "metric": metric,

@@ -33,7 +33,7 @@ commands:
   tables         rebuild a profile's tables from its records
   data [NAME..]  fetch and check data sets
   evaluate PATH --against DATASET
-                 score samples that genbench did not make: a folder of PNGs, .npy or .npz
+                 score samples that genbench did not make: PNGs, .npy, .npz or a text file
   compare A B    two results folders side by side, with intervals of the differences
 """
 EPILOG = """\
@@ -421,40 +421,47 @@ def evaluate_samples(args: argparse.Namespace) -> int:
     if len(args.names) != 1 or args.against is None:
         raise UserError("evaluate takes one path and --against DATASET, such as: "
                         "evaluate samples.npz --against mnist")  # fmt: skip
-    from genbench.data import info
+    from genbench.appraise import PROFILE, appraise, appraise_text, check_name, keep
+    from genbench.data import DATASETS, info
+    from genbench.data.text import TEXT_DATASETS
     from genbench.suite import load_profiles, unknown
 
-    dataset = info(args.against).name
-    device = choose_device(args.device)
+    if args.seed < 0:
+        raise UserError(f"--seed {args.seed}: seeds are numbers from 0 up")
+    if args.against not in (known := [*DATASETS, *TEXT_DATASETS]):
+        raise UserError(f"--against: {unknown('data set', args.against, known)}")
     profiles = load_profiles()
+    is_text = args.against in TEXT_DATASETS
     wanted = args.profile
     if wanted == "auto":
-        wanted = next(
-            name for name in ("cpu", *profiles) if dataset in profiles[name].images.datasets
-        )
+        order = ("cpu", *profiles)
+        wanted = next(n for n in order if is_text or args.against in profiles[n].images.datasets)
     if wanted not in profiles:
         raise UserError(f"--profile: {unknown('profile', wanted, [*profiles, 'auto'])}")
-    scale = profiles[wanted].images
+    name = args.name if args.name is not None else Path(args.names[0]).stem
+    results = choose_results(args.results, PROFILE) if args.results is not None else None
+    scale, path, device = profiles[wanted].images, Path(args.names[0]), choose_device(args.device)
+    if results is not None:
+        check_name(name)
     weights = inception_weights(args.inception)
     spec = scale.evaluation.model_copy(update={"inception_sha256": inception_sha256(weights)})
-    from genbench.appraise import PROFILE, appraise, keep
-
-    path = Path(args.names[0])
-    done = appraise(
-        path, dataset, spec=spec, n=scale.sample.n, device=device, inception=weights,
-        report=lambda metric: print(f"{path}: {metric}", file=sys.stderr, flush=True),
-    )  # fmt: skip
+    if is_text:
+        done = appraise_text(path, args.against, spec=spec, device=device)
+    else:
+        done = appraise(
+            path, info(args.against).name, spec=spec, n=scale.sample.n, device=device,
+            inception=weights,
+            report=lambda metric: print(f"{path}: {metric}", file=sys.stderr, flush=True),
+        )  # fmt: skip
     for note in done.notes:
         print(f"genbench: {path}: {note}", file=sys.stderr)
-    closing = f"{done.n} samples against the test split of {dataset}; protocol of profile {wanted}"
-    if args.results is not None:
-        results = choose_results(args.results, PROFILE)
-        name = args.name if args.name is not None else path.stem
+    closing = f"{done.n} samples against the test split of {done.dataset}; profile {wanted}"
+    if results is not None:
         keep(done, results, name=name, seed=args.seed, spec=spec, device=device)
         build_tables(results)
         closing += f"; kept in {results}"
     head = {
-        "path": done.path, "against": dataset, "profile": wanted, "n": done.n,
+        "path": done.path, "against": done.dataset, "profile": wanted, "n": done.n,
         "sha256": done.sha256, "notes": done.notes, "status": done.status, "reason": done.reason,
         "protocol": spec.model_dump(mode="json"), "metrics": done.rows,
     }  # fmt: skip

@@ -9,13 +9,14 @@ makes none either.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 

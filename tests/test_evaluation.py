@@ -100,7 +100,9 @@ def test_what_does_not_apply_says_why(make_directory, digits):
     assert reasons["vqvae-gpt"]["bpd_iwae", "test"].startswith("the model has no posterior")
     assert reasons["pixel-gpt"]["bpd_bound", "test"] == "the model's likelihood is bpd"
     assert reasons["pixel-gpt"]["bpd", "test"] == ""
-    assert reasons["vae"]["bpd_gap", "test"] == reasons["vae"]["membership_auc", "validation"] == ""
+    assert reasons["vae"]["bpd_gap", "test"] == ""
+    assert reasons["vae"]["membership_auc", "train"].startswith("no training images were held out")
+    assert reasons["vae"]["membership_auc", "test"] == "only within the training split"
     assert reasons["vae"]["bpd_gap", "train"] != ""
     assert reasons["vae"]["cas", "test"] == "no images of chosen classes"
     assert reasons["copier"]["cas", "test"] == ""
@@ -182,6 +184,21 @@ def test_likelihood_and_reconstruction_are_those_of_the_real_images(make_directo
     gap = value(rows, "bpd_gap")["value"]
     assert gap == pytest.approx(found["value"] - train["value"])
     assert value(rows, "bpd_iwae")["value"] < found["value"]
+
+
+def test_membership_is_asked_of_images_held_out_at_random_from_the_training_split(
+    make_directory, digits
+):
+    cell = tiny_cell()
+    cell = cell.model_copy(update={"data": cell.data.model_copy(update={"held_out": 0.2})})
+    assert cell.name == "images/digits[held_out=0.2]/vae/s0"
+    seen, held_out = training.members(cell)
+    assert len(held_out) == round(0.2 * 1097)
+    assert sorted([*seen, *held_out]) == list(range(1097))
+    assert not np.array_equal(held_out, np.arange(held_out[0], held_out[0] + len(held_out)))
+    row = value(run(cell, digits, make_directory(cell)).metrics, "membership_auc", "train")
+    # A model that has seen each image a few times can hardly tell.
+    assert row["low"] < 0.5 < row["high"]
 
 
 def test_evaluation_repeats_to_the_last_digit(make_directory, digits):

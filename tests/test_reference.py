@@ -15,7 +15,7 @@ from genbench.metrics import METRICS
 from genbench.metrics.distinct import duplicate_radius
 from genbench.metrics.frechet import gaussian
 from genbench.metrics.kernel import median_bandwidth
-from genbench.metrics.memorisation import nearest_other
+from genbench.metrics.neighbours import nearest_other
 from genbench.metrics.prdc import manifold
 from genbench.reference import reference
 

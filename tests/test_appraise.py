@@ -1,0 +1,124 @@
+"""Samples that genbench did not make: scored as a cell's would be, kept as a record, or refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from conftest import tiny_cell
+
+from genbench import run as cli
+from genbench.appraise import appraise, appraise_text, keep
+from genbench.errors import UserError
+from genbench.metrics import METRICS
+from genbench.scoring import Judge, quick_scores
+from genbench.tables import build, load
+
+SPEC = tiny_cell().evaluation
+
+
+@pytest.fixture
+def samples(tmp_path, digits):
+    path = tmp_path / "theirs.npz"
+    np.savez(path, samples=digits.train.images[:150, 0], labels=digits.train.labels[:150])
+    return path
+
+
+def test_values_are_those_that_a_cells_samples_would_get(samples, digits):
+    found = appraise(samples, "digits", spec=SPEC, n=150)
+    judge = Judge(digits, SPEC, "cpu")
+    expected = {s.metric: s.result for s in quick_scores(judge, digits.train.images[:150], "test")}
+    for row in found.rows:
+        if row["metric"] in expected and row["extractor"].startswith("classifier"):
+            value, low, high, _ = expected[row["metric"]]
+            assert (row["value"], row["low"], row["high"]) == (value, low, high)
+    assert {row["metric"] for row in found.rows} == set(METRICS)
+    assert (found.n, found.status, found.notes) == (150, "ok", [])
+    by_metric = {row["metric"]: row for row in found.rows if not row["extractor"]}
+    # Labels came with the samples, a model did not.
+    assert by_metric["cas"]["value"] > 0.5
+    assert by_metric["bpd"]["reason"] == "the samples come without the model"
+
+
+def test_the_table_is_what_three_lines_of_python_give(samples):
+    table = appraise(samples, "digits", spec=SPEC, n=150).table
+    assert list(table) == ["metric", "extractor", "value", "low", "high", "flag", "reason"]
+    assert table["value"].notna().sum() > 20
+
+
+def test_an_appraisal_joins_the_tables_and_seeds_stand_side_by_side(samples, tmp_path):
+    found = appraise(samples, "digits", spec=SPEC, n=150)
+    folder = tmp_path / "results" / "external"
+    for seed in (0, 1):
+        keep(found, folder, name="theirs", seed=seed, spec=SPEC, device="cpu")
+    build(folder)
+    results = load("external", tmp_path / "results")
+    assert results.cells["cell"].tolist() == [f"images/digits/theirs/s{s}" for s in (0, 1)]
+    assert results.cells["family"].unique().tolist() == ["external"]
+    assert len(results.metrics) == 2 * len(found.rows)
+
+
+def test_a_name_that_is_no_folders_is_refused(samples, tmp_path):
+    found = appraise(samples, "digits", spec=SPEC, n=150)
+    with pytest.raises(UserError, match=r"--name '\.\./x'"):
+        keep(found, tmp_path, name="../x", seed=0, spec=SPEC, device="cpu")
+
+
+def test_text_is_scored_against_text(tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(f"The {i} kings are dead, long live the king." for i in range(40)))
+    found = appraise_text(path, "shakespeare", spec=SPEC)
+    values = {row["metric"]: row["value"] for row in found.rows}
+    assert values["fd"] > 0
+    assert 0 < values["distinct_1"] < 0.2
+    assert found.n == 40
+
+
+# The command line
+
+
+def call(capsys, *args):
+    status = cli.main([str(arg) for arg in args])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_evaluate_prints_json_and_keeps_a_record(samples, tmp_path, capsys):
+    status, out, err = call(
+        capsys, "evaluate", samples, "--against", "digits", "--json", "--results", tmp_path / "r"
+    )
+    assert status == 0
+    content = json.loads(out)
+    assert content["n"] == 150
+    assert any("150" in note for note in content["notes"])  # fewer than the protocol's: a warning
+    assert "theirs.npz" in err
+    assert (tmp_path / "r" / "external" / "records/images/digits/theirs/s0.json").is_file()
+    fd = next(row for row in content["metrics"] if row["metric"] == "fd")
+    assert fd["low"] < fd["value"] < fd["high"]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["evaluate"], "takes one path"),
+        (["evaluate", "{samples}"], "takes one path and --against"),
+        (["evaluate", "{samples}", "--against", "digit"], "did you mean 'digits'"),
+        (["evaluate", "{tmp}/none.npy", "--against", "digits"], "none.npy"),
+        (["evaluate", "{samples}", "--against", "mnist"], "28"),
+        (["evaluate", "{samples}", "--against", "shakespeare"], "is binary"),
+        (["evaluate", "{samples}", "--against", "digits", "--profile", "huge"], "--profile"),
+        (["evaluate", "{samples}", "--against", "digits", "--seed", "-1"], "--seed"),
+        (["evaluate", "{samples}", "--against", "digits", "--inception", "{tmp}/no.pth"], "no.pth"),
+        (["all", "--against", "digits"], "go with 'evaluate' alone"),
+        (["compare", "one"], "takes two results folders"),
+        (["compare", "{tmp}/a", "{tmp}/b"], "a"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(samples, tmp_path, capsys, args, said):
+    filled = [arg.format(samples=samples, tmp=tmp_path) for arg in args]
+    status, out, err = call(capsys, *filled)
+    assert (status, out) == (2, "")
+    assert err.startswith("genbench: ")
+    assert said in err
+    assert err.count("\n") == 1
