@@ -20,7 +20,7 @@ from genbench.features import Extractor, Features, store
 from genbench.metrics import METRICS
 from genbench.metrics.distinct import duplicate_radius
 from genbench.metrics.frechet import Gaussian, gaussian
-from genbench.metrics.kernel import median_bandwidth
+from genbench.metrics.kernel import median_bandwidth, within_subsets
 from genbench.metrics.neighbours import nearest_other
 from genbench.metrics.prdc import Manifold, manifold
 
@@ -79,6 +79,15 @@ class Reference:
         """Median distance between features: the bandwidth of `mmd_rbf`."""
         return self._kept("mmd_rbf", lambda: {"value": median_bandwidth(self.features)})["value"]
 
+    def within_subsets(self, samples: int, *, subsets: int, subset_size: int, seed: int) -> Tensor:
+        """The reference's own part of `kernel_distance` against so many samples."""
+        settings = {"subsets": subsets, "subset_size": subset_size, "seed": seed}
+        return self._kept(
+            "kid",
+            lambda: {"value": within_subsets(self.features, samples, **settings)},
+            f"{samples} {settings}",
+        )["value"]
+
     @cached_property
     def nearest_other(self) -> Tensor:
         """Distance (N,) of each row to its nearest other row."""
@@ -93,9 +102,13 @@ class Reference:
     def _key(self) -> str:
         return store.key(self.extractor, self.images.images, self.data.info.levels)
 
-    def _kept(self, metric: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Tensors and numbers, from disk where they are, for this version of a metric."""
-        key = hashlib.sha256(f"{self._key} {metric} {METRICS[metric].version}".encode())
+    def _kept(
+        self, metric: str, compute: Callable[[], dict[str, Any]], settings: str = ""
+    ) -> dict[str, Any]:
+        """Tensors and numbers, from disk where they are, for this version of a metric and these
+        settings."""
+        what = f"{self._key} {metric} {METRICS[metric].version} {settings}".rstrip()
+        key = hashlib.sha256(what.encode())
         found = store.stored(
             cache_root() / "references",
             key.hexdigest(),

@@ -146,7 +146,9 @@ def quick_scores(
     name, x, n = judge.extractor(space).name, samples.features, len(samples.features)
     yield Score("fd", name, fd(x, real.gaussian))
     size = min(spec.kid_subset_size, n)
-    kid = kernel_distance(x, real.features, subsets=spec.kid_subsets, subset_size=size, seed=SEED)
+    settings = {"subsets": spec.kid_subsets, "subset_size": size, "seed": SEED}
+    within = real.within_subsets(n, **settings)
+    kid = kernel_distance(x, real.features, **settings, within=within)
     if size < spec.kid_subset_size:
         kid = kid._replace(flag=f"subsets of {size}, not {spec.kid_subset_size}")
     yield Score("kid", name, kid)

@@ -1,4 +1,4 @@
-"""Scoring of text: how a file is read, what it is refused for, and that controls come out in order."""
+"""Scoring of text: how a file is read, what is refused, and that controls come out in order."""
 
 from __future__ import annotations
 

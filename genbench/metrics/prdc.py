@@ -20,7 +20,7 @@ from torch import Tensor
 
 from genbench.metrics.checks import Array, check_rows
 from genbench.metrics.measured import Measured, Z, mean, proportion
-from genbench.metrics.neighbours import EQUAL, radii, squared_distances
+from genbench.metrics.neighbours import EQUAL, block_memory, radii, squared_distances
 
 K_SUPPORT = 3
 K_DENSITY = 5
@@ -100,10 +100,13 @@ def prdc(
     squared_curvature = torch.where(reference.support <= median, 1 / reference.support, math.inf)
     # Above zero also where all real images are equal.
     least = EQUAL * float(phi_r.square().sum(1).mean()) + torch.finfo(phi_r.dtype).tiny
+    memory = block_memory(phi_r)
     for rows, d2 in squared_distances(phi_g, phi_r):
-        inside_r[rows] = (d2 <= reference.support).any(1)
-        inside_g |= (d2 <= radius_g[rows, None]).any(0)
-        balls[rows] = (d2 <= reference.density).sum(1).double()
+        # Floats throughout: to compare and reduce booleans takes several times as long.
+        scratch = memory[: len(d2)]
+        inside_r[rows] = torch.sub(d2, reference.support, out=scratch).amin(1) <= 0
+        inside_g |= torch.sub(d2, radius_g[rows, None], out=scratch).amin(0) <= 0
+        balls[rows] = torch.le(d2, reference.density, out=scratch).sum(1).double()
         nearest_sample = torch.minimum(nearest_sample, d2.amin(0))
         depth = d2.clamp_min_(least).mul_(squared_curvature)
         realism[rows] = depth.amin(1).double().rsqrt()

@@ -9,7 +9,7 @@ from scipy.spatial.distance import pdist
 from sklearn.metrics.pairwise import rbf_kernel
 from torch_fidelity.metric_kid import kid_features_to_metric
 
-from genbench.metrics.kernel import kernel_distance, median_bandwidth, mmd_rbf
+from genbench.metrics.kernel import kernel_distance, median_bandwidth, mmd_rbf, within_subsets
 from genbench.metrics.measured import Z
 
 
@@ -177,3 +177,12 @@ def test_hostile_input_of_the_rbf_kernel():
         median_bandwidth(np.ones((5, 2)))
     with pytest.raises(ValueError, match="reference: needs at least 2 rows, got 1"):
         median_bandwidth(np.ones((1, 2)))
+
+
+def test_the_references_part_can_be_kept():
+    x, y = (np.random.default_rng(i).normal(size=(120 + i, 5)) for i in range(2))
+    settings = {"subsets": 7, "subset_size": 50, "seed": 3}
+    within = within_subsets(y, len(x), **settings)
+    assert kernel_distance(x, y, **settings, within=within) == kernel_distance(x, y, **settings)
+    with pytest.raises(ValueError, match="within: expected 7 values, got 6"):
+        kernel_distance(x, y, **settings, within=within[:6])
