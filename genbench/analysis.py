@@ -135,6 +135,32 @@ def differences(frame: pd.DataFrame, column: str = "value") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "a", "b", "title_a", "title_b", "difference"])
 
 
+def by_task(
+    frame: pd.DataFrame, column: str = "value", *, higher_is_better: bool
+) -> dict[str, dict[str, np.ndarray]]:
+    """Runs as `statistics` takes them: title of each model, controls left out -> data set -> its
+    values over seeds, (n,) float64, more being better.
+
+    Values of which less is better change their sign, and a failed run that left no value is the
+    worst there is, -inf. A model is left out where it misses a data set, or a run that did not
+    fail has no value.
+    """
+    models = frame[frame["family"] != "control"]
+    tasks = models["dataset"].unique()
+    scores: dict[str, dict[str, np.ndarray]] = {}
+    for title, group in models.groupby("title", sort=False):
+        failed = group["status"].isin(FAILED)
+        if set(group["dataset"]) != set(tasks) or (group[column].isna() & ~failed).any():
+            continue
+        ranked = group.assign(value=with_failures(group[column], failed, higher_is_better))
+        sign = 1 if higher_is_better else -1
+        scores[str(title)] = {
+            str(task): sign * rows["value"].to_numpy()
+            for task, rows in ranked.groupby("dataset", sort=False)
+        }
+    return scores
+
+
 def positions(results: Results) -> pd.DataFrame:
     """One row a cell and evaluated fraction of its budget: `fraction`, and what had been spent by
     then as `train_flops`, `examples` and `seconds`, read off the training curves."""

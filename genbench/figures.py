@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -24,7 +24,7 @@ from matplotlib.ticker import LogFormatterSciNotation, NullFormatter
 from genbench.analysis import final, in_order, progress
 from genbench.models import MODELS
 from genbench.prose import dataset_title
-from genbench.statistics import mean_interval
+from genbench.statistics import Bands, mean_interval
 from genbench.tables import Results
 
 if TYPE_CHECKING:  # it brings torch, which most chapters do without
@@ -263,6 +263,23 @@ def every_seed(
         ax.grid(axis="y", visible=False)
         if wide:
             ax.tick_params(axis="y", labelsize=8.5)
+    return fig
+
+
+def profiles(
+    bands: Mapping[str, Bands], thresholds: np.ndarray, looks: Mapping[str, str], label: str
+) -> Figure:
+    """The share of runs that score above each threshold (T,), with bands: title of a model ->
+    its `performance_profile`. looks: title -> the model's name in the register."""
+    fig, axes = axes_grid(1, 1, 7.2, 3.2)
+    ax = axes[0, 0]
+    for title, band in bands.items():
+        style = {**look(looks[title]), "marker": ""}
+        ax.fill_between(thresholds, band.low, band.high, step="post", alpha=0.15, linewidth=0,
+                        color=style["color"])  # fmt: skip
+        ax.step(thresholds, band.value, where="post", label=title, **style)
+    ax.set(xlabel=label, ylabel="share of runs above it", ylim=(-0.03, 1.03))
+    fig.legend(loc="outside lower center", ncols=3)
     return fig
 
 

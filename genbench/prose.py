@@ -33,6 +33,9 @@ NONE = "–"  # what a table shows where there is no value
 # What a cell of a column of numbers starts with.
 NUMBER = re.compile(rf"[−\d]|{NONE}|$")
 
+# Behind a metric's name, by whether higher is better.
+ARROWS = {True: " ↑", False: " ↓", None: ""}
+
 # unit -> (factor, what is written after the number)
 UNITS: dict[str, tuple[float, str]] = {
     "": (1, ""),
@@ -243,9 +246,9 @@ def best(summary: pd.DataFrame, pairs: pd.DataFrame, metric: str, higher_is_bett
 
 
 def metric_title(metric: str) -> str:
-    """A metric's name with an arrow to where it is better: `FD ↓`."""
+    """A metric's name with an arrow to where it is better, if either end is: `FD ↓`."""
     info = METRICS[metric]
-    return f"{info.title} {'↑' if info.higher_is_better else '↓'}"
+    return f"{info.title} { {True: '↑', False: '↓', None: ''}[info.higher_is_better] }".rstrip()
 
 
 def scores(
@@ -254,14 +257,15 @@ def scores(
     *,
     models: Sequence[str] | None = None,
     split: str = "test",
+    space: str = "classifier",
 ) -> pd.DataFrame:
     """Mean and interval over seeds of final metrics: one row a data set and model, ready for
     `Table`. A metric that has no value in any row is left out; a column says how many of the runs
-    failed, where any did."""
+    failed, where any did. space: the feature space, for metrics that have one."""
     table: dict[tuple[str, str], dict[str, str]] = {}
     lost = False
     for metric in metrics:
-        for row in over_seeds(final(results, metric, split)).to_dict("records"):
+        for row in over_seeds(final(results, metric, split, space)).to_dict("records"):
             if models is not None and row["model"] not in models:
                 continue
             line = table.setdefault(

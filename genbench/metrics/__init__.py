@@ -31,7 +31,7 @@ class MetricInfo:
 METRICS: dict[str, MetricInfo] = {
     # Distances and supports, in each feature space.
     "fd": MetricInfo(2, False, "squared feature units", "space", "FD"),
-    "fd_infinity": MetricInfo(1, False, "squared feature units", "space", "FD, infinite samples"),
+    "fd_infinity": MetricInfo(1, False, "squared feature units", "space", "FD∞"),
     "kid": MetricInfo(2, False, "squared kernel units", "space", "KID"),
     "mmd_rbf": MetricInfo(1, False, "squared kernel units", "space", "MMD² (RBF)"),
     "precision": MetricInfo(2, True, "share of samples", "space", "Precision"),
