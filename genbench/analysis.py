@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from genbench.models import FAMILIES, MODELS
-from genbench.statistics import mean_interval, median, paired_difference, with_failures
+from genbench.statistics import mean_interval, paired_difference, with_failures
 from genbench.tables import Results, final_rows
 
 FAILED = ("diverged", "collapsed", "crashed")
@@ -95,26 +95,6 @@ def over_seeds(frame: pd.DataFrame, column: str = "value") -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows, columns=[*keys, "estimate", "runs", "failed"])
-
-
-def medians_over_seeds(
-    frame: pd.DataFrame, *, higher_is_better: bool, column: str = "value"
-) -> pd.DataFrame:
-    """One row for each data set and model of `final` or `costs`: `median`, an Estimate over the
-    seeds in which a failed run without a value is the worst there is.
-
-    By it a model with failures can be ranked, where `over_seeds` has no mean. It is infinite where
-    half of the runs failed or more, and empty (n = 0) where a run that did not fail has no value.
-    """
-    keys = ["dataset", "family", "model", "title"]
-    rows = []
-    for key, group in frame.groupby(keys, sort=False):
-        failed = group["status"].isin(FAILED)
-        complete = group[column].notna() | failed
-        ranked = group if complete.all() else group[:0]
-        values = with_failures(ranked[column], failed.loc[ranked.index], higher_is_better)
-        rows.append({**dict(zip(keys, key, strict=True)), "median": median(values)})
-    return pd.DataFrame(rows, columns=[*keys, "median"])
 
 
 def differences(frame: pd.DataFrame, column: str = "value") -> pd.DataFrame:

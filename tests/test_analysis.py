@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from genbench import analysis
-from genbench.analysis import differences, medians_over_seeds, over_seeds
+from genbench.analysis import by_task, differences, over_seeds
 from genbench.tables import CELLS, COSTS, CURVES, METRICS, Results
 
 
@@ -34,27 +34,37 @@ def test_over_seeds_gives_no_mean_of_survivors():
     assert (row["estimate"].n, row["runs"], row["failed"]) == (0, 3, 1)
 
 
-def test_the_median_counts_failures_as_worst():
+def test_runs_by_task_are_better_the_higher_and_failures_are_worst():
     table = frame(
         {
             ("mnist", "dcgan"): [1.0, 3.0, None],
-            ("mnist", "vae"): [1.0, None, None],
+            ("fashion-mnist", "dcgan"): [2.0, 2.5, 2.25],
             ("mnist", "noise"): [4.0, 6.0, 5.0],
         }
     )
-    lower = medians_over_seeds(table, higher_is_better=False).set_index("model")["median"]
-    assert [lower[m].estimate for m in ("dcgan", "vae", "noise")] == [3.0, math.inf, 5.0]
-    assert math.isnan(lower["dcgan"].high)
-    assert lower["noise"].low < 5 < lower["noise"].high
-    higher = medians_over_seeds(table, higher_is_better=True).set_index("model")["median"]
-    assert [higher[m].estimate for m in ("dcgan", "vae", "noise")] == [1.0, -math.inf, 5.0]
+    lower = by_task(table, higher_is_better=False)
+    assert {title: list(tasks) for title, tasks in lower.items()} == {
+        "dcgan": ["mnist", "fashion-mnist"]
+    }
+    np.testing.assert_array_equal(lower["dcgan"]["mnist"], [-1, -3, -math.inf])
+    np.testing.assert_array_equal(lower["dcgan"]["fashion-mnist"], [-2, -2.5, -2.25])
+    higher = by_task(table, higher_is_better=True)
+    np.testing.assert_array_equal(higher["dcgan"]["mnist"], [1, 3, -math.inf])
 
 
-def test_there_is_no_median_where_a_run_that_ended_well_has_no_value():
-    table = frame({("mnist", "dcgan"): [1.0, 3.0, None]}).assign(status="ok")
-    (row,) = medians_over_seeds(table, higher_is_better=False).to_dict("records")
-    assert row["median"].n == 0
-    assert math.isnan(row["median"].estimate)
+def test_runs_by_task_leave_out_what_cannot_be_ranked_on_every_task():
+    table = frame(
+        {
+            ("mnist", "dcgan"): [1.0],
+            ("mnist", "vae"): [1.0],
+            ("mnist", "gpt"): [None],
+            ("digits", "dcgan"): [1.0],
+            ("digits", "gpt"): [1.0],
+        }
+    )
+    assert list(by_task(table, higher_is_better=False)) == ["dcgan", "gpt"]
+    # A run that ended well but has no value cannot be ranked.
+    assert list(by_task(table.assign(status="ok"), higher_is_better=False)) == ["dcgan"]
 
 
 def test_differences_leave_out_controls_and_pair_by_seed():

@@ -12,6 +12,7 @@ from PIL import Image
 
 from genbench import analysis, figures
 from genbench.models import MODELS
+from genbench.statistics import Bands
 from genbench.tables import CELLS, COSTS, CURVES, METRICS, Results
 
 MODELS_HERE = {
@@ -133,3 +134,16 @@ def test_tiles():
     picture = figures.tiles(images, levels=3, columns=3)
     assert picture.shape == (3, 9)
     assert picture[1, 1::3].tolist() == [0.0, 0.5, 1.0]
+
+
+def test_profiles_draw_the_shares_and_their_bands():
+    thresholds = np.array([0.0, 0.5, 1.0])
+    bands = Bands(np.array([1.0, 0.5, 0.0]), np.array([1.0, 0.25, 0.0]), np.array([1, 0.75, 0.5]))
+    plot = figures.profiles({"A VAE": bands}, thresholds, {"A VAE": "vae"}, "closeness")
+    (ax,) = plot.axes
+    (line,) = ax.lines
+    np.testing.assert_array_equal(line.get_ydata(), bands.value)
+    assert to_rgb(line.get_color()) == to_rgb(figures.COLOURS["vae"])
+    corners = ax.collections[0].get_paths()[0].vertices
+    assert {(0.5, 0.25), (0.5, 0.75), (1.0, 0.5)} <= {tuple(xy) for xy in corners.tolist()}
+    plt.close(plot)

@@ -7,7 +7,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from genbench import prose
-from genbench.prose import compared, count, join, say, tell
+from genbench.prose import compared, count, join, metric_title, say, tell
 from genbench.statistics import Estimate
 
 NBSP = "\N{NO-BREAK SPACE}"
@@ -148,3 +148,9 @@ def test_tables_align_numbers_and_escape_bars():
     ].replace(NBSP, " ")
     assert f"2{NBSP}±{NBSP}1" in bundle["text/markdown"]
     assert "<th>model</th>" in bundle["text/html"]
+
+
+def test_a_metrics_arrow_points_to_where_it_is_better_if_anywhere():
+    assert metric_title("fd") == "FD ↓"
+    assert metric_title("recall") == "Recall ↑"
+    assert metric_title("ct") == "C_T"
