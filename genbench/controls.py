@@ -53,10 +53,11 @@ def faults(results: Results) -> pd.DataFrame:
             continue
         rows.append((cell["cell"], cell["dataset"], fault, float(strength)))
     faulty = pd.DataFrame(rows, columns=["cell", "dataset", "fault", "strength"])
-    kinds = faulty.loc[faulty["fault"] != "copies", "fault"].unique()
-    clean = plain[["cell", "dataset"]].merge(pd.DataFrame({"fault": kinds}), how="cross")
+    kinds = faulty.loc[faulty["fault"] != "copies", ["dataset", "fault"]].drop_duplicates()
+    clean = plain[["cell", "dataset"]].merge(kinds, on="dataset")
     together = pd.concat([clean.assign(strength=0.0), faulty])
-    values = together.merge(_final(results)[["cell", "metric", "value", "low", "high"]], on="cell")
+    measured = _final(results)[["cell", "metric", "value", "low", "high"]]
+    values = together.merge(measured.dropna(subset=["value"]), on="cell")
     keys = ["dataset", "fault", "strength", "metric"]
     return values.groupby(keys, sort=True)[["value", "low", "high"]].mean().reset_index()
 
@@ -66,34 +67,41 @@ def check_faults(table: pd.DataFrame) -> pd.DataFrame:
     expectation: dataset, metric, fault, expected, clean and strongest (values), agrees.
 
     It agrees when the strongest fault is worse (lower) than none with intervals that do not meet,
-    and no step to a stronger fault goes the other way by more than the intervals allow.
+    and no step to a stronger fault goes the other way by more than the intervals allow; a metric
+    without values does not agree.
     """
+    expectations = fault_table()
     rows = []
-    for (dataset, fault, metric), group in table.groupby(["dataset", "fault", "metric"]):
-        expected = fault_table().get(fault, pd.Series(dtype=str)).get(metric, "")
-        if not expected:
-            continue
-        up = expected == "worse" and not METRICS[str(metric)].higher_is_better
-        group = group.sort_values("strength")
-        sign = 1 if up else -1
-        value = sign * group["value"].to_numpy()
-        # A metric without interval is exact.
-        half = ((group["high"] - group["low"]) / 2).fillna(0).to_numpy()
-        steps = np.diff(value) >= -np.hypot(half[1:], half[:-1])
-        clear = value[-1] - value[0] > half[-1] + half[0]
-        rows.append(
-            {
-                "dataset": dataset,
-                "metric": metric,
-                "fault": fault,
-                "expected": expected,
-                "clean": sign * value[0],
-                "strongest": sign * value[-1],
-                "agrees": bool(len(value) > 1 and steps.all() and clear),
-            }
-        )
+    for (dataset, fault), on_it in table.groupby(["dataset", "fault"]):
+        for metric, expected in expectations.get(fault, pd.Series(dtype=str)).items():
+            if not expected:
+                continue
+            group = on_it[on_it["metric"] == metric].sort_values("strength")
+            up = expected == "worse" and not METRICS[str(metric)].higher_is_better
+            rows.append(
+                {
+                    "dataset": dataset,
+                    "metric": metric,
+                    "fault": fault,
+                    "expected": expected,
+                    "clean": group["value"].iloc[0] if len(group) else np.nan,
+                    "strongest": group["value"].iloc[-1] if len(group) else np.nan,
+                    "agrees": _rises(group) if up else _rises(-group[["value", "high", "low"]]),
+                }
+            )
     columns = ["dataset", "metric", "fault", "expected", "clean", "strongest", "agrees"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _rises(group: pd.DataFrame) -> bool:
+    """Whether values rise with the rows, clearly from first to last, as far as intervals tell."""
+    value = group["value"].to_numpy()
+    # A metric without interval is exact.
+    half = ((group["high"] - group["low"]).abs() / 2).fillna(0).to_numpy()
+    if len(value) < 2:
+        return False
+    steps = np.diff(value) >= -np.hypot(half[1:], half[:-1])
+    return bool(steps.all() and value[-1] - value[0] > half[-1] + half[0])
 
 
 def blindness(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
@@ -106,6 +114,8 @@ def blindness(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
     words: dict[str, dict[str, str]] = {}
     for (metric, fault), group in on_it.groupby(["metric", "fault"]):
         group = group.sort_values("strength")
+        if len(group) < 2:  # real images alone have it
+            continue
         first, last = group.iloc[0], group.iloc[-1]
         agrees = verdicts.get((dataset, metric, fault))
         if agrees is None:
@@ -114,7 +124,8 @@ def blindness(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
         else:
             word = "sees" if agrees else "fails"
         words.setdefault(str(fault), {})[str(metric)] = word
-    order = [name for name in METRICS if name in set(on_it["metric"])]
+    there = {metric for column in words.values() for metric in column}
+    order = [name for name in METRICS if name in there]
     columns = [name for name in FAULTS if name in words]
     return pd.DataFrame(words).reindex(index=order, columns=columns).fillna("")
 

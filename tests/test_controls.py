@@ -96,9 +96,33 @@ def degrees(values, metric="fd", half=0.1, fault="blur"):
     ],
 )
 def test_a_fault_must_be_seen_to_grow(values, metric, fault, agrees):
-    (row,) = controls.check_faults(degrees(values, metric, fault=fault)).to_dict("records")
+    checked = controls.check_faults(degrees(values, metric, fault=fault))
+    (row,) = checked[checked["metric"] == metric].to_dict("records")
     assert row["agrees"] is agrees
     assert (row["clean"], row["strongest"]) == (values[0], values[-1])
+
+
+def test_a_claim_without_values_fails():
+    checked = controls.check_faults(degrees([1.0, 3.0])).set_index("metric")["agrees"]
+    claims = controls.fault_table()["blur"]
+    assert set(checked.index) == set(claims.index[claims != ""])
+    assert checked["fd"]
+    assert not checked.drop("fd").any()
+
+
+def test_faults_are_checked_on_the_data_sets_that_have_them():
+    tables = results({"train-split": (1.0, 3.0), "distorted": (5.0,)})
+    cells = tables.cells
+    cells.loc[cells["model"] == "distorted", "variant"] = "kind=blur,strength=0.5"
+    other = cells[cells["model"] == "train-split"].assign(dataset="another")
+    metrics = tables.metrics.merge(other[["cell"]], on="cell")
+    other, metrics = (frame.assign(cell="another/" + frame["cell"]) for frame in (other, metrics))
+    both = replace(
+        tables,
+        cells=pd.concat([cells, other]),
+        metrics=pd.concat([tables.metrics, metrics]),
+    )
+    assert "another" not in set(controls.faults(both)["dataset"])
 
 
 def test_what_is_claimed_and_what_is_seen_are_put_in_words():
