@@ -86,7 +86,7 @@ def check_faults(table: pd.DataFrame) -> pd.DataFrame:
                     "expected": expected,
                     "clean": group["value"].iloc[0] if len(group) else np.nan,
                     "strongest": group["value"].iloc[-1] if len(group) else np.nan,
-                    "agrees": _rises(group) if up else _rises(-group[["value", "high", "low"]]),
+                    "agrees": _rises(group if up else _upside_down(group)),
                 }
             )
     columns = ["dataset", "metric", "fault", "expected", "clean", "strongest", "agrees"]
@@ -94,14 +94,19 @@ def check_faults(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rises(group: pd.DataFrame) -> bool:
-    """Whether values rise with the rows, clearly from first to last, as far as intervals tell."""
-    value = group["value"].to_numpy()
-    # A metric without interval is exact.
-    half = ((group["high"] - group["low"]).abs() / 2).fillna(0).to_numpy()
-    if len(value) < 2:
+    """Whether values rise with the rows: the last clearly above the first, and no step down beyond
+    the intervals. A metric without interval is exact."""
+    if len(group) < 2:
         return False
+    value = group["value"].to_numpy()
+    low, high = (group[end].fillna(group["value"]).to_numpy() for end in ("low", "high"))
+    half = (high - low) / 2
     steps = np.diff(value) >= -np.hypot(half[1:], half[:-1])
-    return bool(steps.all() and value[-1] - value[0] > half[-1] + half[0])
+    return bool(steps.all() and low[-1] > high[0])
+
+
+def _upside_down(group: pd.DataFrame) -> pd.DataFrame:
+    return group.assign(value=-group["value"], low=-group["high"], high=-group["low"])
 
 
 def blindness(table: pd.DataFrame, dataset: str) -> pd.DataFrame:

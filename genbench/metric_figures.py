@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from genbench.controls import FAULTS
-from genbench.figures import COLOURS, axes_grid
+from genbench.figures import axes_grid
 from genbench.metrics import METRICS
 
 # What the strength of each fault is measured in.
@@ -35,7 +34,8 @@ def _line(ax: Axes, x: pd.Series, rows: pd.DataFrame, colour: str) -> Line2D:
 def fault_curves(table: pd.DataFrame, dataset: str, metrics: Sequence[str]) -> Figure:
     """Metrics (rows) against the strength of each fault (columns), with the intervals over samples
     as bands. table: of `controls.faults`."""
-    there = [fault for fault in FAULTS if fault in set(table["fault"]) and fault != "copies"]
+    seen = set(table.loc[table["dataset"] == dataset, "fault"])
+    there = [fault for fault in FAULTS if fault in seen and fault != "copies"]
     fig, axes = axes_grid(
         len(metrics), len(there), 7.6 / len(there), 1.45, sharex="col", sharey="row"
     )
@@ -68,30 +68,21 @@ def dose_response(table: pd.DataFrame, dataset: str, metrics: Sequence[str]) -> 
 
 
 def against_n(table: pd.DataFrame, metrics: Sequence[str], columns: int = 3) -> Figure:
-    """Metrics against the number of samples, one line a model, each divided by its value at the
-    largest number, so that a metric without bias stays at 1.
+    """Metrics of one generator against the number of samples, with the intervals over samples as
+    bands and a dashed line at the value of the largest number, where one without bias stays.
 
-    table: columns metric, title, n_samples, value, low, high.
+    table: columns metric, n_samples, value, low, high.
     """
     rows = -(-len(metrics) // columns)
-    fig, axes = axes_grid(rows, columns, 7.6 / columns, 2.2, sharex=True)
-    shown: dict[str, Line2D] = {}
-    palette = [COLOURS["control"], "#2B5C8A", "#8A3B2B"]
+    fig, axes = axes_grid(rows, columns, 7.6 / columns, 2.2)
     for ax in axes.flat[len(metrics) :]:
         ax.axis("off")
     for ax, metric in zip(axes.flat, metrics, strict=False):
-        of_metric = table[table["metric"] == metric]
-        for colour, (title, group) in zip(
-            palette, of_metric.groupby("title", sort=False), strict=False
-        ):
-            group = group.sort_values("n_samples")
-            scale = np.abs(group["value"].iloc[-1]) or 1.0
-            relative = group[["value", "low", "high"]] / scale
-            shown[str(title)] = _line(ax, group["n_samples"], relative, colour)
+        of_metric = table[table["metric"] == metric].sort_values("n_samples")
+        _line(ax, of_metric["n_samples"], of_metric, "#2B5C8A")
+        ax.axhline(of_metric["value"].iloc[-1], color="#888888", linewidth=0.8, linestyle="--")
         ax.set(title=METRICS[metric].title, xscale="log")
-        ticks = sorted(of_metric["n_samples"].unique())
+        ticks = of_metric["n_samples"]
         ax.set_xticks(ticks, [f"{int(n):,}" for n in ticks], fontsize=7, rotation=45)
         ax.minorticks_off()
-        ax.axhline(1, color="#888888", linewidth=0.8)
-    fig.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=3)
     return fig

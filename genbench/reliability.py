@@ -71,7 +71,10 @@ def interval_honesty(results: Results) -> pd.DataFrame:
 def variance_split(results: Results, metric: str) -> pd.DataFrame:
     """Of one measurement of each model: `training` and `sampling`, standard deviations from the
     seed and from drawing finitely many samples, `share`, training's part of the variance, and
-    `flag` where its estimate was negative."""
+    `flag` where its estimate was negative.
+
+    results: of plain models and data (`analysis.of_suite`), as variants are not told apart.
+    """
     rows = []
     table = draws(results)
     table = table[table["metric"] == metric]
@@ -100,7 +103,10 @@ def space_agreement(
     results: Results, metrics: Sequence[str], other: str = "efficientnet"
 ) -> pd.DataFrame:
     """Kendall's tau between the classifier's space and another one, over the mean values of models
-    and controls: one row a data set and metric, with `n` rows compared and `tau`, an Estimate."""
+    and controls: one row a data set and metric, with `n` rows compared and `tau`, an Estimate.
+
+    results: of plain models and data (`analysis.of_suite`), as variants are not told apart.
+    """
     rows = []
     for metric in metrics:
         one = final(results, metric).rename(columns={"value": "here"})
@@ -113,4 +119,4 @@ def space_agreement(
             tau = rank_agreement(means["here"].to_numpy(), means["value"].to_numpy())
             rows.append({"dataset": dataset, "metric": metric, "n": len(means), "tau": tau})
     frame = pd.DataFrame(rows, columns=["dataset", "metric", "n", "tau"])
-    return frame[[bool(np.isfinite(e.estimate)) for e in frame["tau"]]]
+    return frame[np.array([np.isfinite(e.estimate) for e in frame["tau"]], dtype=bool)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import torch
 from genbench import suite
 from genbench.data import DATASETS, ImageData, load
 from genbench.data.sources import cache_root
+from genbench.data.text import TextData, load_text
+from genbench.metrics import utility
 from genbench.models import build
 from genbench.models.interface import Model
 from genbench.records import RunDirectory
@@ -52,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of this session: downloads are the user's, what is derived from them is its own."""
     folder = tmp_path_factory.mktemp("cache")
     for name in ("data", "wheels"):
@@ -63,11 +66,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _on_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> Iterator[None]:
+def _on_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, session_cache: Path
+) -> Iterator[None]:
     """No test writes into the clone or the user's folders, or leaves figures open."""
     monkeypatch.setenv("GENBENCH_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("GENBENCH_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setenv("GENBENCH_CACHE", str(cache))
+    monkeypatch.setenv("GENBENCH_CACHE", str(session_cache))
     torch.set_num_threads(1)
     yield
     if "matplotlib.pyplot" in sys.modules:
@@ -105,6 +110,13 @@ def tiny_cell(
 
 
 @pytest.fixture
+def quick_classifiers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classifiers that metrics train learn for a few steps only: their values mean nothing then,
+    and a cell takes a quarter of the time."""
+    monkeypatch.setattr(utility, "STEPS", 8)
+
+
+@pytest.fixture
 def make_cell() -> Callable[..., Cell]:
     return tiny_cell
 
@@ -136,6 +148,14 @@ def make_directory(tmp_path: Path) -> Callable[..., RunDirectory]:
 @pytest.fixture(scope="session")
 def digits() -> ImageData:
     return load("digits")
+
+
+@pytest.fixture(scope="session")
+def little_shakespeare() -> TextData:
+    """Shakespeare with 40,000 characters to train on: of the whole split, an encoder would take a
+    minute for the passages of which memorisation is measured."""
+    data = load_text("shakespeare")
+    return replace(data, train=data.train[:40_000])
 
 
 @pytest.fixture

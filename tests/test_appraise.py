@@ -6,10 +6,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from conftest import tiny_cell
 
 from genbench import run as cli
-from genbench.appraise import appraise, appraise_text, keep
+from genbench.appraise import Appraisal, appraise, appraise_text, keep
 from genbench.errors import UserError
 from genbench.metrics import METRICS
 from genbench.scoring import Judge, quick_scores
@@ -21,12 +22,22 @@ SPEC = tiny_cell().evaluation
 @pytest.fixture
 def samples(tmp_path, digits):
     path = tmp_path / "theirs.npz"
-    np.savez(path, samples=digits.train.images[:150, 0], labels=digits.train.labels[:150])
+    np.savez(path, samples=digits.train.images[:150, 0])
     return path
 
 
-def test_values_are_those_that_a_cells_samples_would_get(samples, digits):
-    found = appraise(samples, "digits", spec=SPEC, n=150)
+@pytest.fixture(scope="module")
+def found(tmp_path_factory, digits, cache) -> Appraisal:
+    """The same samples with their labels, scored once for all tests."""
+    path = tmp_path_factory.mktemp("samples") / "labelled.npz"
+    np.savez(path, samples=digits.train.images[:150, 0], labels=digits.train.labels[:150])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENBENCH_CACHE", str(cache))
+        torch.set_num_threads(1)
+        return appraise(path, "digits", spec=SPEC, n=150)
+
+
+def test_values_are_those_that_a_cells_samples_would_get(found, digits):
     judge = Judge(digits, SPEC, "cpu")
     expected = {s.metric: s.result for s in quick_scores(judge, digits.train.images[:150], "test")}
     for row in found.rows:
@@ -41,14 +52,13 @@ def test_values_are_those_that_a_cells_samples_would_get(samples, digits):
     assert by_metric["bpd"]["reason"] == "the samples come without the model"
 
 
-def test_the_table_is_what_three_lines_of_python_give(samples):
-    table = appraise(samples, "digits", spec=SPEC, n=150).table
+def test_the_table_is_what_three_lines_of_python_give(found):
+    table = found.table
     assert list(table) == ["metric", "extractor", "value", "low", "high", "flag", "reason"]
     assert table["value"].notna().sum() > 20
 
 
-def test_an_appraisal_joins_the_tables_and_seeds_stand_side_by_side(samples, tmp_path):
-    found = appraise(samples, "digits", spec=SPEC, n=150)
+def test_an_appraisal_joins_the_tables_and_seeds_stand_side_by_side(found, tmp_path):
     folder = tmp_path / "results" / "external"
     for seed in (0, 1):
         keep(found, folder, name="theirs", seed=seed, spec=SPEC, device="cpu")
@@ -59,13 +69,15 @@ def test_an_appraisal_joins_the_tables_and_seeds_stand_side_by_side(samples, tmp
     assert len(results.metrics) == 2 * len(found.rows)
 
 
-def test_a_name_that_is_no_folders_is_refused(samples, tmp_path):
-    found = appraise(samples, "digits", spec=SPEC, n=150)
+def test_a_name_that_is_no_folders_is_refused(found, tmp_path):
     with pytest.raises(UserError, match=r"--name '\.\./x'"):
         keep(found, tmp_path, name="../x", seed=0, spec=SPEC, device="cpu")
 
 
-def test_text_is_scored_against_text(tmp_path):
+def test_text_is_scored_against_text(tmp_path, little_shakespeare, monkeypatch):
+    by_name = {"shakespeare": little_shakespeare}
+    monkeypatch.setattr("genbench.data.text.load_text", by_name.__getitem__)
+    monkeypatch.setattr("genbench.text_scoring.TRAIN_PASSAGES", 200)
     path = tmp_path / "lines.txt"
     path.write_text("\n".join(f"The {i} kings are dead, long live the king." for i in range(40)))
     found = appraise_text(path, "shakespeare", spec=SPEC)

@@ -23,6 +23,8 @@ from genbench.scoring import QUICK_METRICS, Judge, Score, quick_scores
 from genbench.tables import METRICS as COLUMNS
 from genbench.training import train, trained_model
 
+pytestmark = pytest.mark.usefixtures("quick_classifiers")
+
 
 def run(cell, data, directory):
     result = train(cell, data, directory, "cpu")

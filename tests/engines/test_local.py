@@ -16,6 +16,8 @@ from genbench.models.vae import ELBO
 from genbench.progress import Display
 from genbench.records import RunDirectory, read_json, record_path
 
+pytestmark = pytest.mark.usefixtures("quick_classifiers")
+
 TRAINED_TO_ITS_END = ("ok", "collapsed")
 
 

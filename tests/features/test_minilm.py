@@ -49,7 +49,7 @@ def test_known_answers():
 def test_what_says_the_same_is_closer(triple):
     x = minilm.encode(triple, CPU)
     same, other = x[0] @ x[1], x[0] @ x[2]
-    assert same > other + 0.3
+    assert same > other + 0.1
 
 
 def test_neither_batch_nor_order_matters():

@@ -1,0 +1,299 @@
+"""What the tables say of the measurements: on tables whose intervals, variances and orders are
+known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genbench import metrics
+from genbench.models import MODELS
+from genbench.reliability import draws, interval_honesty, space_agreement, variance_split
+from genbench.statistics import variance_components
+from genbench.tables import CELLS, COSTS, CURVES, METRICS, Results
+
+Z = 1.959964  # standard errors in a half-width of a normal 95% interval, from tables
+Values = Mapping[tuple[str, str, int], Sequence[float]]
+
+EMPTY = {
+    draws: {"cell", "dataset", "model", "title", "seed", *METRICS},
+    interval_honesty: {"dataset", "metric", "stated", "seen", "ratio"},
+    variance_split: {"dataset", "model", "title", "training", "sampling", "share", "flag"},
+    space_agreement: {"dataset", "metric", "n", "tau"},
+}
+
+
+def metric_rows(values: Values, metric="fd", error=1.0, **other) -> list[dict]:
+    """Rows of metrics.csv from (dataset, model, seed) -> a final test value of each set of samples,
+    each with the interval of a standard error of `error`."""
+    return [
+        {"cell": f"images/{dataset}/{model}/s{seed}", "metric": metric, "fraction": 1.0,
+         "extractor": "classifier-x", "split": "test", "draw": draw, "value": value,
+         "low": value - Z * error, "high": value + Z * error} | other
+        for (dataset, model, seed), drawn in values.items()
+        for draw, value in enumerate(drawn)
+    ]  # fmt: skip
+
+
+def tables(*parts: list[dict]) -> Results:
+    """Tables of these rows, and of the cells that they name."""
+    rows = [row for part in parts for row in part]
+    cells = []
+    for name in dict.fromkeys(row["cell"] for row in rows):
+        _, dataset, model, seed = name.split("/")
+        cells.append(
+            {"cell": name, "suite": "images", "family": MODELS[model].family, "model": model,
+             "variant": "", "data_variant": "", "dataset": dataset, "seed": int(seed[1:]),
+             "status": "ok"}
+        )  # fmt: skip
+    return Results(
+        profile="cpu",
+        cells=pd.DataFrame(cells, columns=CELLS),
+        metrics=pd.DataFrame(rows, columns=METRICS),
+        costs=pd.DataFrame(columns=COSTS),
+        curves=pd.DataFrame(columns=CURVES),
+        manifest={},
+        folder=Path(),
+    )
+
+
+def test_draws_are_final_test_values_of_trained_cells_in_the_classifiers_space():
+    vae, noise = ("mnist", "vae", 0), ("mnist", "noise", 0)
+    found = draws(
+        tables(
+            metric_rows({vae: [1.0, 2.0, math.nan]}),
+            metric_rows({noise: [9.0, 9.0]}),  # a control
+            metric_rows({vae: [3.0]}, split="validation"),
+            metric_rows({vae: [4.0]}, fraction=0.5),
+            metric_rows({vae: [5.0, 5.0]}, extractor="efficientnet-lite0-96"),
+            metric_rows({vae: [6.0, 6.0]}, metric="bpd", extractor=""),
+            metric_rows({vae: [7.0]}, metric="vendi"),  # never redrawn
+        )
+    )
+    assert found[["metric", "value", "draw"]].to_numpy().tolist() == [["fd", 1, 0], ["fd", 2, 1]]
+    assert found[["dataset", "model", "title"]].drop_duplicates().to_numpy().tolist() == [
+        ["mnist", "vae", MODELS["vae"].title]
+    ]
+
+
+# Honest intervals
+
+
+def spread(middles: Mapping[tuple[str, str, int], float]) -> Values:
+    """Three draws of each cell, with a standard deviation of 1 about its middle."""
+    return {cell: [middle - 1, middle, middle + 1] for cell, middle in middles.items()}
+
+
+@pytest.mark.parametrize(("error", "ratio"), [(1.0, 1.0), (0.5, 2.0), (2.0, 0.5)])
+def test_the_ratio_is_the_deviation_seen_over_the_error_stated(error, ratio):
+    # Cells far apart: only what differs within a cell is sampling.
+    values = spread({("mnist", "vae", s): 100.0 * s for s in range(6)})
+    (row,) = interval_honesty(tables(metric_rows(values, error=error))).to_dict("records")
+    assert (row["dataset"], row["metric"]) == ("mnist", "fd")
+    assert row["seen"] == pytest.approx(1)
+    assert row["stated"] == pytest.approx(error, rel=1e-6)
+    found = row["ratio"]
+    assert found.estimate == pytest.approx(ratio, rel=1e-6)
+    assert found.n == 12
+    # chi2 with 12 degrees of freedom lies between 4.40379 and 23.33666 in 95 of 100 cases.
+    ends = [ratio * math.sqrt(12 / chi2) for chi2 in (23.33666, 4.40379)]
+    assert [found.low, found.high] == pytest.approx(ends, rel=1e-5)
+    assert (found.low < 1 < found.high) == (error == 1)
+
+
+def test_errors_and_deviations_are_pooled_as_variances():
+    quiet, loud = ("mnist", "vae", 0), ("mnist", "vae", 1)
+    rows = [
+        *metric_rows({quiet: [4.0, 4.0, 4.0]}, error=1.0),
+        *metric_rows({loud: [0.0, 2.0, 4.0]}, error=7.0),
+    ]
+    (row,) = interval_honesty(tables(rows)).to_dict("records")
+    assert row["stated"] == pytest.approx(5, rel=1e-6)  # 25 is the mean of 1 and 49
+    assert row["seen"] == pytest.approx(math.sqrt(2))  # 2 is the mean of 0 and 4
+
+
+def test_intervals_of_the_ratio_hold_1_as_often_as_they_say_where_errors_are_true():
+    rng = np.random.default_rng(0)
+    values = {
+        (f"data {i}", "vae", seed): rng.normal(5 * seed, 1, 3)
+        for i in range(300)
+        for seed in range(3)
+    }
+    ratios = interval_honesty(tables(metric_rows(values)))["ratio"]
+    assert len(ratios) == 300
+    # Four standard errors of a share of 95% among 300 are 5 points.
+    assert np.mean([r.low < 1 < r.high for r in ratios]) == pytest.approx(0.95, abs=0.05)
+    halved = interval_honesty(tables(metric_rows(values, error=0.5)))["ratio"]
+    assert np.mean([r.low < 1 < r.high for r in halved]) < 0.5
+
+
+def test_metrics_whose_intervals_are_not_about_samples_are_left_out():
+    values = spread({("mnist", "vae", s): 0.0 for s in range(2)})
+    names = [*metrics.METRICS][::-1]
+    found = interval_honesty(tables(*(metric_rows(values, metric=name) for name in names)))
+    about = [name for name, info in metrics.METRICS.items() if info.interval == "samples"]
+    assert found["metric"].tolist() == about
+    assert {"fd", "kid", "precision"} <= set(about)
+    assert not {"recall", "coverage", "detector_accuracy", "bpd"} & set(about)
+
+
+def test_what_has_no_interval_or_no_second_draw_says_nothing_of_honesty():
+    once = {("mnist", "vae", s): [1.0] for s in range(3)}
+    twice = {("digits", "vae", 0): [1.0, 3.0], ("digits", "vae", 1): [9.0]}
+    found = interval_honesty(
+        tables(
+            metric_rows(once | twice),
+            metric_rows(twice, metric="kid", low=None, high=None),
+            metric_rows(twice, metric="density", error=0.0),
+        )
+    )
+    (row,) = found.to_dict("records")
+    assert (row["dataset"], row["metric"], row["ratio"].n) == ("digits", "fd", 1)
+    assert row["seen"] == pytest.approx(math.sqrt(2))
+
+
+# Training and sampling
+
+
+def test_the_split_is_that_of_the_components_of_variance():
+    runs = {("mnist", "vae", 0): [1.0, 2.0, 4.0], ("mnist", "vae", 1): [7.0, 9.0],
+            ("mnist", "vae", 2): [20.0]}  # fmt: skip
+    other = {("mnist", "dcgan", 0): [1.0, 1.0], ("mnist", "dcgan", 1): [3.0, 3.0]}
+    found = variance_split(tables(metric_rows(runs | other), metric_rows(runs, "kid")), "fd")
+    assert found["model"].tolist() == ["dcgan", "vae"]
+    for row, of in zip(found.to_dict("records"), (other, runs), strict=True):
+        seed, sampling = variance_components([*of.values()])
+        assert row["training"] ** 2 == pytest.approx(seed.variance)
+        assert row["sampling"] ** 2 == pytest.approx(sampling.variance)
+        assert row["share"] == pytest.approx(seed.variance / (seed.variance + sampling.variance))
+        assert row["title"] == MODELS[row["model"]].title
+    # By hand: runs that never differ within, at 1 and 3.
+    assert (found["training"][0], found["sampling"][0]) == (pytest.approx(math.sqrt(2)), 0)
+    assert (found["share"][0], found["flag"][0]) == (1, "")
+
+
+def test_a_negative_variance_of_training_is_0_and_flagged():
+    runs = {("mnist", "vae", seed): [0.0, 4.0] for seed in range(2)}
+    (row,) = variance_split(tables(metric_rows(runs)), "fd").to_dict("records")
+    assert (row["training"], row["share"]) == (0, 0)
+    assert row["sampling"] == pytest.approx(math.sqrt(8))
+    assert "estimated as -4" in row["flag"]
+
+
+def test_models_with_one_seed_or_without_redraws_are_not_split():
+    values = {
+        ("mnist", "vae", 0): [1.0, 2.0, 3.0],  # one seed
+        ("mnist", "dcgan", 0): [1.0],  # two seeds, drawn once each
+        ("mnist", "dcgan", 1): [2.0],
+        ("digits", "vae", 0): [1.0, 2.0],
+        ("digits", "vae", 1): [3.0, math.nan],
+    }
+    found = variance_split(tables(metric_rows(values)), "fd")
+    assert found[["dataset", "model"]].to_numpy().tolist() == [["digits", "vae"]]
+
+
+def test_without_any_variance_there_are_no_shares():
+    runs = {("mnist", "vae", seed): [3.0, 3.0] for seed in range(2)}
+    (row,) = variance_split(tables(metric_rows(runs)), "fd").to_dict("records")
+    assert (row["training"], row["sampling"]) == (0, 0)
+    assert math.isnan(row["share"])
+
+
+# Feature spaces
+
+
+def spaces(here: Mapping[str, Sequence[float]], there: Mapping[str, Sequence[float]], **other):
+    """Values by model and seed in the classifier's space and in another."""
+    return [
+        row
+        for values, extractor in ((here, "classifier-mnist"), (there, "efficientnet-lite0-96"))
+        for model, seeds in values.items()
+        for seed, value in enumerate(seeds)
+        for row in metric_rows(
+            {("mnist", model, seed): [value]}, **({"extractor": extractor} | other)
+        )
+    ]
+
+
+ORDER = ("dcgan", "vae", "pixel-gpt", "noise")  # a control counts, too
+
+
+@pytest.mark.parametrize(
+    ("order", "tau"),
+    [
+        ([1, 2, 3, 4], 1.0),
+        ([10, 20, 30, 1000], 1.0),
+        ([4, 3, 2, 1], -1.0),
+        ([2, 1, 3, 4], 2 / 3),  # one of six pairs the other way
+    ],
+)
+def test_agreement_is_that_of_the_orders(order, tau):
+    here = {model: [float(rank)] for rank, model in enumerate(ORDER)}
+    there = {model: [float(rank)] for rank, model in zip(order, ORDER, strict=True)}
+    found = space_agreement(tables(spaces(here, there)), ["fd"])
+    (row,) = found.to_dict("records")
+    assert (row["dataset"], row["metric"], row["n"]) == ("mnist", "fd", 4)
+    assert row["tau"].estimate == pytest.approx(tau)
+
+
+def test_orders_are_of_means_over_seeds():
+    # Seed by seed the order differs; of the means, 2, 3 and 4, it does not.
+    here = {"dcgan": [0.0, 4.0], "vae": [5.0, 1.0], "pixel-gpt": [3.0, 5.0]}
+    there = {"dcgan": [1.0, 1.0], "vae": [2.0, 2.0], "pixel-gpt": [9.0, -3.0]}
+    (row,) = space_agreement(tables(spaces(here, there)), ["fd"]).to_dict("records")
+    assert (row["n"], row["tau"].estimate) == (3, 1.0)
+
+
+def test_what_has_no_value_in_the_other_space_is_left_out():
+    here = {"dcgan": [1.0], "vae": [2.0], "pixel-gpt": [0.0, 99.0], "noise": [7.0]}
+    there = {"dcgan": [1.0], "vae": [2.0], "pixel-gpt": [3.0, math.nan]}
+    (row,) = space_agreement(tables(spaces(here, there)), ["fd"]).to_dict("records")
+    # Seed 1 of the third, without a value there, would have made its mean the largest.
+    assert row["n"] == 3
+    assert row["tau"].estimate == pytest.approx(1 / 3 - 2 / 3)
+
+
+def test_each_metric_and_space_is_asked_for_by_name():
+    up = {"dcgan": [1.0], "vae": [2.0]}
+    down = {"dcgan": [2.0], "vae": [1.0]}
+    results = tables(
+        spaces(up, up),
+        spaces(up, down, metric="kid"),
+        metric_rows({("mnist", m, 0): v for m, v in down.items()}, extractor="inception-v3"),
+    )
+    found = space_agreement(results, ["kid", "fd"])
+    assert [(r["metric"], r["tau"].estimate) for r in found.to_dict("records")] == [
+        ("kid", -1.0), ("fd", 1.0)
+    ]  # fmt: skip
+    (other,) = space_agreement(results, ["fd"], other="inception").to_dict("records")
+    assert other["tau"].estimate == -1.0
+
+
+def test_orders_that_do_not_exist_are_left_out():
+    one = {"dcgan": [1.0], "vae": [2.0]}
+    tied = {"dcgan": [5.0], "vae": [5.0]}
+    results = tables(spaces(one, one), spaces(one, tied, metric="kid"),
+                     spaces(one, {"dcgan": [1.0]}, metric="recall"))  # fmt: skip
+    found = space_agreement(results, ["fd", "kid", "recall"])
+    assert found["metric"].tolist() == ["fd"]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        draws,
+        interval_honesty,
+        variance_split,
+        space_agreement,
+    ],
+)
+def test_empty_tables_give_empty_frames_with_their_columns(ask):
+    more = {variance_split: ["fd"], space_agreement: [["fd"]]}
+    found = ask(tables(), *more.get(ask, []))
+    assert len(found) == 0
+    assert set(found.columns) == EMPTY[ask]
