@@ -456,6 +456,8 @@ def evaluate_samples(args: argparse.Namespace) -> int:
     for note in done.notes:
         print(f"genbench: {path}: {note}", file=sys.stderr)
     closing = f"{done.n} samples against the test split of {done.dataset}; profile {wanted}"
+    if done.status != "ok":
+        closing += f"; {done.status}: {done.reason}"
     if results is not None:
         keep(done, results, name=name, seed=args.seed, spec=spec, device=device)
         build_tables(results)

@@ -152,11 +152,14 @@ def quick_scores(
     if size < spec.kid_subset_size:
         kid = kid._replace(flag=f"subsets of {size}, not {spec.kid_subset_size}")
     yield Score("kid", name, kid)
-    support = prdc(x, real.manifold)
-    for metric in SUPPORTS:
-        yield Score(metric, name, getattr(support, metric))
-    if samples.logits is not None:
-        yield Score("inception_score", name, inception_score(samples.logits, seed=SEED))
+    try:
+        support = prdc(x, real.manifold)
+        yield from (Score(metric, name, getattr(support, metric)) for metric in SUPPORTS)
+    except ValueError as error:  # too few samples
+        yield from (Score(metric, name, str(error)) for metric in SUPPORTS)
+    logits = samples.logits
+    if logits is not None:
+        yield attempt("inception_score", name, lambda: inception_score(logits, seed=SEED))
     if space == "classifier":
         assert samples.logits is not None
         histogram = class_histogram(samples.logits)

@@ -27,12 +27,12 @@ def samples(tmp_path, digits):
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory, digits, cache) -> Appraisal:
+def found(tmp_path_factory, digits, session_cache) -> Appraisal:
     """The same samples with their labels, scored once for all tests."""
     path = tmp_path_factory.mktemp("samples") / "labelled.npz"
     np.savez(path, samples=digits.train.images[:150, 0], labels=digits.train.labels[:150])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GENBENCH_CACHE", str(cache))
+        patch.setenv("GENBENCH_CACHE", str(session_cache))
         torch.set_num_threads(1)
         return appraise(path, "digits", spec=SPEC, n=150)
 

@@ -89,10 +89,10 @@ def _by_metric(scores) -> Scores:
 
 
 @pytest.fixture(scope="module")
-def degrees(digits, cache: Path) -> dict[str, list[Scores]]:
+def degrees(digits, session_cache: Path) -> dict[str, list[Scores]]:
     """Fault -> scores without it and at each of its strengths."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GENBENCH_CACHE", str(cache))
+        patch.setenv("GENBENCH_CACHE", str(session_cache))
         torch.set_num_threads(1)
         bench = Bench(digits)
         clean = bench.distorted(bench.images("train-split", N), detector=True)

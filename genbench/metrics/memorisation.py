@@ -30,8 +30,10 @@ def distance_ratio(
 
     The mean over samples of t(x) = d(x, T) / (d(x, T) + d(x, H)), over the same mean of held-out
     images, each left out of its own H. With d the distance to the nearest image, a training set
-    that is larger than H draws both means down alike. After the nearest-neighbour ratios of van den
-    Burg and Williams 2021, "On memorization in probabilistic deep generative models", here in a
+    that is larger than H draws both means down alike, where samples lie among real images. Far from
+    them t is a half whatever the sizes, so poor samples come out above 1, and a few copies among
+    many poor samples need not bring the ratio below it. After the nearest-neighbour ratios of van
+    den Burg and Williams 2021, "On memorization in probabilistic deep generative models", here in a
     bounded form: where both distances are zero, t is a half.
 
     to_train, to_held_out: (N,) distances of samples to their nearest training and held-out images;
@@ -57,12 +59,12 @@ def authenticity(to_train: Array, index: Array, train_radii: Array) -> Measured:
     """Share of samples x with d(x, t*) >= d(t*, T without t*), t* the nearest training image.
 
     Alaa et al. 2022, "How faithful is your synthetic data?": below it, x is nearer to t* than any
-    other training image is. About a half for fresh images, 0 for copies, and more for samples that
-    are far from all images: read it beside a measure of quality. Equality counts as authentic, so
-    a copy of an image that the training set holds twice does too. to_train, index: (N,) distance to
-    and index of t* (`nearest`); train_radii: (T,) `nearest_other` of the training images. The
-    interval is Wilson's over samples. Raises ValueError for NaN, wrong shapes or an index that is
-    not below T.
+    other training image is. Somewhat above a half for fresh images, 0 for copies, and more for
+    samples that are far from all images: read it beside a measure of quality. Equality counts as
+    authentic, so a copy of an image that the training set holds twice does too. to_train, index:
+    (N,) distance to and index of t* (`nearest`); train_radii: (T,) `nearest_other` of the training
+    images. The interval is Wilson's over samples. Raises ValueError for NaN, wrong shapes or an
+    index that is not below T.
     """
     d, radius = _vector(to_train, "to_train"), _vector(train_radii, "train_radii")
     nearest_image = _vector(index, "index", len(d)).long()
