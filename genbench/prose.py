@@ -248,7 +248,7 @@ def best(summary: pd.DataFrame, pairs: pd.DataFrame, metric: str, higher_is_bett
 def metric_title(metric: str) -> str:
     """A metric's name with an arrow to where it is better, if either end is: `FD ↓`."""
     info = METRICS[metric]
-    return f"{info.title} { {True: '↑', False: '↓', None: ''}[info.higher_is_better] }".rstrip()
+    return info.title + ARROWS[info.higher_is_better]
 
 
 def scores(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from genbench import suite
 from genbench.data import DATASETS, ImageData, load
@@ -107,6 +109,13 @@ def tiny_cell(
         ),
         seed=seed,
     )  # fmt: skip
+
+
+def svg(draw: Callable[[], Figure]) -> bytes:
+    """What a plot is as a file."""
+    buffer = io.BytesIO()
+    draw().savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
 
 
 @pytest.fixture

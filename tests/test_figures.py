@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import svg
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 from PIL import Image
@@ -107,14 +107,7 @@ def drawings(results: Results):
 def test_every_drawing_is_the_same_bytes_each_time(results):
     figures.style()
     for draw in drawings(results):
-        files = []
-        for _ in range(2):
-            buffer = io.BytesIO()
-            fig = draw()
-            fig.savefig(buffer, format="svg", metadata={"Date": None})
-            plt.close(fig)
-            files.append(buffer.getvalue())
-        assert files[0] == files[1]
+        assert svg(draw) == svg(draw)
 
 
 def texts(fig) -> str:
