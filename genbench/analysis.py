@@ -5,12 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from genbench.models import FAMILIES, MODELS
-from genbench.statistics import mean_interval, paired_difference, with_failures
+from genbench.statistics import (
+    deviation_interval,
+    mean_interval,
+    paired_difference,
+    paired_test,
+    with_failures,
+)
 from genbench.tables import Results, final_rows
 
 FAILED = ("diverged", "collapsed", "crashed")
@@ -82,37 +89,60 @@ def over_seeds(frame: pd.DataFrame, column: str = "value") -> pd.DataFrame:
     keys = ["dataset", "family", "model", "title"]
     rows = []
     for key, group in frame.groupby(keys, sort=False):
-        failed = group["status"].isin(FAILED)
-        values = group[column].dropna()
-        if (failed & group[column].isna()).any():
-            values = values[:0]
         rows.append(
             {
                 **dict(zip(keys, key, strict=True)),
-                "estimate": mean_interval(values.to_numpy()),
+                "estimate": mean_interval([*_by_seed(group, column).values()]),
                 "runs": len(group),
-                "failed": int(failed.sum()),
+                "failed": int(group["status"].isin(FAILED).sum()),
             }
         )
     return pd.DataFrame(rows, columns=[*keys, "estimate", "runs", "failed"])
 
 
-def differences(frame: pd.DataFrame, column: str = "value") -> pd.DataFrame:
+def _by_seed(runs: pd.DataFrame, column: str) -> dict[int, float]:
+    """Seed -> value of one model's runs on one data set; empty where a failed run left none."""
+    if (runs["status"].isin(FAILED) & runs[column].isna()).any():
+        return {}
+    valued = runs.dropna(subset=[column])
+    return dict(zip(valued["seed"], valued[column], strict=True))
+
+
+def differences(
+    frame: pd.DataFrame, column: str = "value", *, simultaneous: bool = False
+) -> pd.DataFrame:
     """Paired differences between all pairs of models, controls left out, on each data set.
 
-    Columns: dataset, a, b (models), title_a, title_b, and `difference`, the Estimate of a - b.
+    Columns: dataset, a, b (models), title_a, title_b; `difference`, the Estimate of a - b;
+    `deviation` of the differences over seeds; `p` of the paired t test. With `simultaneous`, the
+    intervals of all rows hold together in 95% of cases (Bonferroni). Where a failed run of either
+    left no value, the difference is empty (n = 0), and deviation and p are NaN.
     """
-    models = frame[frame["family"] != "control"].dropna(subset=[column])
+    models = frame[frame["family"] != "control"]
+    pairs = [
+        (dataset, first, second)
+        for dataset, on_it in models.groupby("dataset", sort=False)
+        for first, second in combinations(on_it.groupby(["model", "title"], sort=False), 2)
+    ]
+    confidence = 1 - 0.05 / len(pairs) if simultaneous and pairs else 0.95
     rows = []
-    for dataset, on_it in models.groupby("dataset", sort=False):
-        groups = list(on_it.groupby(["model", "title"], sort=False))
-        for i, ((a, title_a), first) in enumerate(groups):
-            for (b, title_b), second in groups[i + 1 :]:
-                left = dict(zip(first["seed"], first[column], strict=True))
-                right = dict(zip(second["seed"], second[column], strict=True))
-                difference = paired_difference(left, right)
-                rows.append((dataset, a, b, title_a, title_b, difference))
-    return pd.DataFrame(rows, columns=["dataset", "a", "b", "title_a", "title_b", "difference"])
+    for dataset, ((a, title_a), first), ((b, title_b), second) in pairs:
+        left, right = _by_seed(first, column), _by_seed(second, column)
+        shared = sorted(set(left) & set(right))
+        rows.append(
+            {
+                "dataset": dataset,
+                "a": a,
+                "b": b,
+                "title_a": title_a,
+                "title_b": title_b,
+                "difference": paired_difference(left, right, confidence),
+                "deviation": deviation_interval([left[s] - right[s] for s in shared]).estimate,
+                "p": paired_test(left, right),
+            }
+        )
+    columns = ["dataset", "a", "b", "title_a", "title_b", "difference", "deviation", "p"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def by_task(

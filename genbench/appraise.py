@@ -17,6 +17,7 @@ from genbench.errors import UserError
 from genbench.evaluation import Row, outcome, rows
 from genbench.external import load_samples
 from genbench.metrics import METRICS
+from genbench.models import MODELS
 from genbench.provenance import provenance
 from genbench.records import RECORD_VERSION, record_path, write_json
 from genbench.scoring import Judge, Score, all_scores, labelled_scores
@@ -120,22 +121,47 @@ def appraise_text(
     )
 
 
-def check_name(name: str) -> None:
-    """Raises UserError for a generator's name that would not do as a folder's."""
+def default_name(path: Path) -> str:
+    """What a generator is called whose samples lie at `path`: the path's name without its ending,
+    with a hyphen for whatever a name cannot hold."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")
+
+
+def reserve(
+    results: Path, modality: str, dataset: str, name: str, seed: int, *, replace: bool
+) -> str:
+    """The cell under which an appraisal is kept in `results`. Raises UserError for a name that
+    would not do as a folder's or is that of a model of genbench, and, unless told to replace it,
+    where there is a record of that cell."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(f"--name '{name}': use letters, digits, dots, hyphens and underscores")
+    if name in MODELS:
+        raise UserError(f"--name {name}: is a model of genbench; choose another with --name")
+    cell = f"{modality}/{dataset}/{name}/s{seed}"
+    if record_path(results, cell).exists() and not replace:
+        raise UserError(
+            f"{cell} is kept in {results} already; choose another --name or --seed, or --force to "
+            "replace it"
+        )
+    return cell
 
 
 def keep(
-    appraisal: Appraisal, results: Path, *, name: str, seed: int, spec: EvaluationSpec, device: str
+    appraisal: Appraisal,
+    results: Path,
+    *,
+    name: str,
+    seed: int,
+    spec: EvaluationSpec,
+    device: str,
+    replace: bool = False,
 ) -> Path:
     """Write the appraisal as a record under `results`, where tables are built from; its path.
 
     name, seed: what the generator and its training run are called in the tables. Raises UserError
-    for a name that would not do as a folder's. An earlier record of that name and seed is replaced.
+    as `reserve` does.
     """
-    check_name(name)
-    cell = f"{appraisal.modality}/{appraisal.dataset}/{name}/s{seed}"
+    cell = reserve(results, appraisal.modality, appraisal.dataset, name, seed, replace=replace)
     record: dict[str, Any] = {
         "record_version": RECORD_VERSION,
         "cell": cell,

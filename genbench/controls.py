@@ -11,7 +11,7 @@ import yaml
 
 from genbench.metrics import METRICS
 from genbench.models import MODELS
-from genbench.tables import Results
+from genbench.tables import Results, final_rows
 
 BASELINE = "train-split"
 
@@ -56,7 +56,7 @@ def faults(results: Results) -> pd.DataFrame:
     kinds = faulty.loc[faulty["fault"] != "copies", ["dataset", "fault"]].drop_duplicates()
     clean = plain[["cell", "dataset"]].merge(kinds, on="dataset")
     together = pd.concat([clean.assign(strength=0.0), faulty])
-    measured = _final(results)[["cell", "metric", "value", "low", "high"]]
+    measured = final_rows(results.metrics)[["cell", "metric", "value", "low", "high"]]
     values = together.merge(measured.dropna(subset=["value"]), on="cell")
     keys = ["dataset", "fault", "strength", "metric"]
     return values.groupby(keys, sort=True)[["value", "low", "high"]].mean().reset_index()
@@ -135,13 +135,6 @@ def blindness(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
     return pd.DataFrame(words).reindex(index=order, columns=columns).fillna("")
 
 
-def _final(results: Results) -> pd.DataFrame:
-    """Final test values of each run's own samples, of spaces the classifier's alone."""
-    rows = results.metrics
-    space = rows["extractor"].str.startswith("classifier") | (rows["extractor"] == "")
-    return rows[(rows["split"] == "test") & (rows["fraction"] == 1) & (rows["draw"] == 0) & space]
-
-
 def check(results: Results) -> pd.DataFrame:
     """The sign table against the final test values of the controls, one row a data set, metric
     and control with an expectation.
@@ -152,7 +145,7 @@ def check(results: Results) -> pd.DataFrame:
     """
     plain = (results.cells["variant"] == "") & (results.cells["data_variant"] == "")
     cells = results.cells[plain & (results.cells["family"] == "control")]
-    values = cells[["cell", "dataset", "model"]].merge(_final(results), on="cell")
+    values = cells[["cell", "dataset", "model"]].merge(final_rows(results.metrics), on="cell")
     rows = []
     for dataset, on_it in values.groupby("dataset"):
         for metric, controls in sign_table().iterrows():

@@ -191,7 +191,8 @@ def compared(difference: Estimate, a: str, b: str, metric: str, higher_is_better
 def best(summary: pd.DataFrame, pairs: pd.DataFrame, metric: str, higher_is_better: bool) -> str:
     """Who leads on one data set, in words that follow from the numbers.
 
-    summary: rows of `over_seeds` for its models; pairs: rows of `differences` for it. A model with
+    summary: rows of `over_seeds` for its models; pairs: rows of `differences`, simultaneous since a
+    leader is set against all others at once. A model with
     failed runs ranks behind all without, by the declared rule; the lead over each other model is
     called clear only where the interval of the paired difference leaves out zero.
     """
@@ -296,7 +297,7 @@ def family_words(results: Results, names: Sequence[str]) -> Markdown:
             + (
                 f"FD {say(row['estimate'])}{_against_controls(relative)}."
                 if row["estimate"].n
-                else "No run has an FD."
+                else "No mean FD: not every run has one."
             )
         )
     return Markdown("\n".join(lines) or "No recorded run of this family yet.")

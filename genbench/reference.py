@@ -18,11 +18,11 @@ from genbench.data import ImageData, Split
 from genbench.data.sources import cache_root
 from genbench.features import Extractor, Features, store
 from genbench.metrics import METRICS
-from genbench.metrics.distinct import duplicate_radius
+from genbench.metrics.distinct import RATE, duplicate_radius
 from genbench.metrics.frechet import Gaussian, gaussian
-from genbench.metrics.kernel import median_bandwidth, within_subsets
+from genbench.metrics.kernel import MEDIAN_ROWS, median_bandwidth, within_subsets
 from genbench.metrics.neighbours import nearest_other
-from genbench.metrics.prdc import Manifold, manifold
+from genbench.metrics.prdc import K_DENSITY, K_SUPPORT, Manifold, manifold
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +72,15 @@ class Reference:
     @cached_property
     def manifold(self) -> Manifold:
         """Balls around the features, for precision, recall, density, coverage and realism."""
-        return Manifold(**self._kept("precision", lambda: manifold(self.features)._asdict()))
+        balls = f"{METRICS['density'].version} {K_SUPPORT} {K_DENSITY}"
+        return Manifold(**self._kept("precision", lambda: manifold(self.features)._asdict(), balls))
 
     @cached_property
     def bandwidth(self) -> float:
         """Median distance between features: the bandwidth of `mmd_rbf`."""
-        return self._kept("mmd_rbf", lambda: {"value": median_bandwidth(self.features)})["value"]
+        return self._kept(
+            "mmd_rbf", lambda: {"value": median_bandwidth(self.features)}, str(MEDIAN_ROWS)
+        )["value"]
 
     def within_subsets(self, samples: int, *, subsets: int, subset_size: int, seed: int) -> Tensor:
         """The reference's own part of `kernel_distance` against so many samples."""
@@ -96,7 +99,9 @@ class Reference:
     @cached_property
     def duplicate_radius(self) -> float:
         """Distance under which two images count as near-duplicates."""
-        return self._kept("distinct", lambda: {"value": duplicate_radius(self.features)})["value"]
+        return self._kept(
+            "distinct", lambda: {"value": duplicate_radius(self.features)}, str(RATE)
+        )["value"]
 
     @cached_property
     def _key(self) -> str:

@@ -12,11 +12,9 @@ from scipy import stats
 
 from genbench.analysis import final, in_order
 from genbench.metrics import METRICS
+from genbench.metrics.measured import Z
 from genbench.statistics import Estimate, rank_agreement, variance_components
 from genbench.tables import Results
-
-# Standard errors in a half-width of a normal 95% interval.
-Z = float(stats.norm.ppf(0.975))
 
 
 def draws(results: Results) -> pd.DataFrame:
@@ -33,24 +31,30 @@ def draws(results: Results) -> pd.DataFrame:
 
 def interval_honesty(results: Results) -> pd.DataFrame:
     """Stated standard errors of samples against the deviation between redraws, one row a data set
-    and metric: `stated` and `seen` (root mean squares over cells) and `ratio`, an Estimate of seen
-    over stated with the chi-square interval of the pooled variance.
+    and metric: `stated` and `seen` (root mean squares over cells) and `ratio`, an Estimate of the
+    deviation in units of its own cell's stated error, pooled over cells, with the chi-square
+    interval of a pooled variance.
 
-    Metrics whose intervals are about real images are left out: they answer another question.
+    Metrics whose intervals are about real images are left out, as they answer another question, and
+    so is the number of classes covered, which is a small whole number and anything but normal.
     """
     rows = []
     table = draws(results)
-    about_samples = [name for name, info in METRICS.items() if info.interval == "samples"]
+    about_samples = [
+        name
+        for name, info in METRICS.items()
+        if info.interval == "samples" and name != "classes_covered"
+    ]
     table = table[table["metric"].isin(about_samples)].dropna(subset=["low", "high"])
     for (dataset, metric), group in table.groupby(["dataset", "metric"], sort=False):
-        error = (group["high"] - group["low"]) / (2 * Z)
-        each = group.groupby("cell")["value"]
-        degrees = int((each.count() - 1).sum())
-        stated = math.sqrt(float((error**2).mean()))
-        if degrees < 1 or not stated:
+        cells = group.groupby("cell")
+        squared_error = ((group["high"] - group["low"]) / (2 * Z)) ** 2
+        stated = squared_error.groupby(group["cell"]).transform("mean")
+        degrees = int((cells["value"].count() - 1).sum())
+        if degrees < 1 or not (stated > 0).all():
             continue
-        variance = float(((group["value"] - each.transform("mean")) ** 2).sum()) / degrees
-        ratio = math.sqrt(variance) / stated
+        squares = (group["value"] - cells["value"].transform("mean")) ** 2
+        ratio = math.sqrt(float((squares / stated).sum()) / degrees)
         low, high = (
             ratio * math.sqrt(degrees / stats.chi2.ppf(tail, degrees)) for tail in (0.975, 0.025)
         )
@@ -58,8 +62,8 @@ def interval_honesty(results: Results) -> pd.DataFrame:
             {
                 "dataset": dataset,
                 "metric": metric,
-                "stated": stated,
-                "seen": math.sqrt(variance),
+                "stated": math.sqrt(float(stated.mean())),
+                "seen": math.sqrt(float(squares.sum()) / degrees),
                 "ratio": Estimate(ratio, float(low), float(high), degrees),
             }
         )

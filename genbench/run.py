@@ -76,8 +76,8 @@ def parser() -> Parser:
         "--inception", metavar="FILE", help="torch-fidelity's weights, for FID; or: download"
     )
     p.add_argument("--against", metavar="DATASET", help="for evaluate: what to compare with")
-    p.add_argument("--name", help="for evaluate --results: the generator's name; else the path's")
-    p.add_argument("--seed", type=int, default=0, help="for evaluate --results: its training run")
+    p.add_argument("--name", help="for evaluate --results: the generator's name, else the path's")
+    p.add_argument("--seed", type=int, metavar="N", help="for evaluate --results: its training run")
     p.add_argument("--json", action="store_true", help="a JSON summary on stdout")
     return p
 
@@ -388,14 +388,16 @@ def show_status(args: argparse.Namespace, target: str) -> int:
 
 def rebuild_tables(args: argparse.Namespace) -> int:
     """`tables`: build them again from the records of one profile, or of every one there is."""
+    from genbench.appraise import PROFILE
     from genbench.suite import load_profiles, unknown
     from genbench.tables import results_root
 
     root: Path = args.results or results_root()
-    profiles = load_profiles()
-    if args.profile != "auto" and args.profile not in profiles:
-        raise UserError(f"--profile: {unknown('profile', args.profile, [*profiles, 'auto'])}")
-    wanted = list(profiles) if args.profile == "auto" else [args.profile]
+    # Others' samples are kept beside the profiles, in a folder of their own.
+    known = [*load_profiles(), PROFILE]
+    if args.profile != "auto" and args.profile not in known:
+        raise UserError(f"--profile: {unknown('profile', args.profile, [*known, 'auto'])}")
+    wanted = known if args.profile == "auto" else [args.profile]
     folders = [root / name for name in wanted if (root / name / "records").is_dir()]
     if not folders:
         raise UserError(f"no records under {root}; make some with: python -m genbench.run all")
@@ -418,61 +420,75 @@ def get_data(args: argparse.Namespace) -> int:
 
 def evaluate_samples(args: argparse.Namespace) -> int:
     """`evaluate`: score a path's samples; with --results, keep the outcome among the tables."""
-    if len(args.names) != 1 or args.against is None:
-        raise UserError("evaluate takes one path and --against DATASET, such as: "
-                        "evaluate samples.npz --against mnist")  # fmt: skip
-    from genbench.appraise import PROFILE, appraise, appraise_text, check_name, keep
-    from genbench.data import DATASETS, info
-    from genbench.data.text import TEXT_DATASETS
-    from genbench.suite import load_profiles, unknown
+    from genbench.appraise import PROFILE, appraise, appraise_text, default_name, keep, reserve
+    from genbench.data import info
 
-    if args.seed < 0:
-        raise UserError(f"--seed {args.seed}: seeds are numbers from 0 up")
-    if args.against not in (known := [*DATASETS, *TEXT_DATASETS]):
-        raise UserError(f"--against: {unknown('data set', args.against, known)}")
-    profiles = load_profiles()
-    is_text = args.against in TEXT_DATASETS
-    wanted = args.profile
-    if wanted == "auto":
-        order = ("cpu", *profiles)
-        wanted = next(n for n in order if is_text or args.against in profiles[n].images.datasets)
-    if wanted not in profiles:
-        raise UserError(f"--profile: {unknown('profile', wanted, [*profiles, 'auto'])}")
-    name = args.name if args.name is not None else Path(args.names[0]).stem
-    results = choose_results(args.results, PROFILE) if args.results is not None else None
-    scale, path, device = profiles[wanted].images, Path(args.names[0]), choose_device(args.device)
-    if results is not None:
-        check_name(name)
+    profile_name, profile, modality = choose_protocol(args)
+    path, device, seed = Path(args.names[0]), choose_device(args.device), args.seed or 0
+    name = default_name(path) if args.name is None else args.name
+    results = None
+    if args.results is not None:
+        # Before the work, not after it.
+        results = choose_results(args.results, PROFILE)
+        reserve(results, modality, args.against, name, seed, replace=args.force)
     weights = inception_weights(args.inception)
-    spec = scale.evaluation.model_copy(update={"inception_sha256": inception_sha256(weights)})
-    if is_text:
+    spec = profile.images.evaluation.model_copy(
+        update={"inception_sha256": inception_sha256(weights)}
+    )
+    if modality == "text":
         done = appraise_text(path, args.against, spec=spec, device=device)
     else:
         done = appraise(
-            path, info(args.against).name, spec=spec, n=scale.sample.n, device=device,
+            path, info(args.against).name, spec=spec, n=profile.images.sample.n, device=device,
             inception=weights,
             report=lambda metric: print(f"{path}: {metric}", file=sys.stderr, flush=True),
         )  # fmt: skip
     for note in done.notes:
         print(f"genbench: {path}: {note}", file=sys.stderr)
-    closing = f"{done.n} samples against the test split of {done.dataset}; profile {wanted}"
+    closing = f"{done.n} samples against the test split of {done.dataset}; profile {profile_name}"
     if done.status != "ok":
         closing += f"; {done.status}: {done.reason}"
     if results is not None:
-        keep(done, results, name=name, seed=args.seed, spec=spec, device=device)
+        keep(done, results, name=name, seed=seed, spec=spec, device=device, replace=args.force)
         build_tables(results)
         closing += f"; kept in {results}"
-    head = {
-        "path": done.path, "against": done.dataset, "profile": wanted, "n": done.n,
-        "sha256": done.sha256, "notes": done.notes, "status": done.status, "reason": done.reason,
-        "protocol": spec.model_dump(mode="json"), "metrics": done.rows,
-    }  # fmt: skip
     if args.json:
+        head = {
+            "path": done.path, "against": done.dataset, "profile": profile_name, "n": done.n,
+            "sha256": done.sha256, "notes": done.notes, "status": done.status,
+            "reason": done.reason, "protocol": spec.model_dump(mode="json"), "metrics": done.rows,
+        }  # fmt: skip
         print(json.dumps(head, indent=1, allow_nan=False))
         return 0
     columns = ("metric", "extractor", "value", "low", "high", "flag", "reason")
     show(args, [{key: row[key] for key in columns} for row in done.rows], {}, closing)
     return 0
+
+
+def choose_protocol(args: argparse.Namespace) -> tuple[str, Profile, str]:
+    """The profile by whose protocol `evaluate` measures, its name, and the modality of the data
+    set. Raises UserError for a call that does not say what to evaluate, or is of no use."""
+    from genbench.data import DATASETS
+    from genbench.data.text import TEXT_DATASETS
+    from genbench.suite import load_profiles, unknown
+
+    if len(args.names) != 1 or args.against is None:
+        raise UserError("evaluate takes one path and --against DATASET, such as: "
+                        "evaluate samples.npz --against mnist")  # fmt: skip
+    if args.results is None and (args.name or args.force or args.seed is not None):
+        raise UserError("--name, --seed and --force are for the record that --results DIR keeps")
+    if args.seed is not None and args.seed < 0:
+        raise UserError(f"--seed {args.seed}: seeds are numbers from 0 up")
+    if args.against not in (known := [*DATASETS, *TEXT_DATASETS]):
+        raise UserError(f"--against: {unknown('data set', args.against, known)}")
+    profiles, is_text = load_profiles(), args.against in TEXT_DATASETS
+    name = args.profile
+    if name == "auto":
+        order = ("cpu", *profiles)
+        name = next(n for n in order if is_text or args.against in profiles[n].images.datasets)
+    if name not in profiles:
+        raise UserError(f"--profile: {unknown('profile', name, [*profiles, 'auto'])}")
+    return name, profiles[name], "text" if is_text else "images"
 
 
 def compare_results(args: argparse.Namespace) -> int:
@@ -493,16 +509,33 @@ def compare_results(args: argparse.Namespace) -> int:
     return 0
 
 
+# Options that a command would pass over in silence.
+WITHOUT_USE = {
+    "tables": ("only", "seeds", "runs", "force", "dry_run", "inception"),
+    "data": ("only", "seeds", "runs", "results", "force", "dry_run", "inception"),
+    "evaluate": ("only", "seeds", "runs", "dry_run"),
+    "compare": ("profile", "only", "seeds", "device", "runs", "results", "force", "dry_run",
+                "inception"),
+}  # fmt: skip
+
+
+def refuse_options(args: argparse.Namespace) -> None:
+    """Raises UserError for an option that the command has no use for."""
+    without = WITHOUT_USE.get(args.command, ())
+    if args.command != "evaluate":
+        without += ("against", "name", "seed")
+    defaults = parser().parse_args(["all"])
+    for option in without:
+        if getattr(args, option) != getattr(defaults, option):
+            name = f"--{option.replace('_', '-')}"
+            raise UserError(f"'{args.command}' has no use for {name}; see --help")
+
+
 def dispatch(args: argparse.Namespace) -> int:
     from genbench.suite import RESERVED
 
     command, names = args.command, args.names
-    if command in ("tables", "data", "evaluate", "compare") and (
-        args.dry_run or args.force or args.only
-    ):
-        raise UserError(f"'{command}' takes none of --dry-run, --force and --only")
-    if command != "evaluate" and (args.against or args.name or args.seed):
-        raise UserError("--against, --name and --seed go with 'evaluate' alone")
+    refuse_options(args)
     if command in RESERVED:
         raise UserError(f"'{command}' is a name kept for a later version of genbench")
     if command == "data":

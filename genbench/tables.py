@@ -187,13 +187,16 @@ def _read(path: Path, columns: list[str]) -> pd.DataFrame:
 
 
 def final_rows(
-    metrics: pd.DataFrame, metric: str, split: str = "test", space: str = "classifier"
+    metrics: pd.DataFrame,
+    metric: str | None = None,
+    split: str = "test",
+    space: str = "classifier",
 ) -> pd.DataFrame:
-    """The rows of a metric at the end of training, of each run's own samples: one a cell. space:
-    the feature space, for a metric that has one."""
+    """The rows of a metric, or of all, at the end of training and of each run's own samples: one a
+    cell and metric. space: the feature space, for metrics that have one."""
     extractor = metrics["extractor"]
     return metrics[
-        (metrics["metric"] == metric)
+        (metric is None or metrics["metric"] == metric)
         & (metrics["split"] == split)
         & (metrics["fraction"] == 1)
         & (metrics["draw"] == 0)

@@ -71,8 +71,8 @@ def test_differences_leave_out_controls_and_pair_by_seed():
     rows = differences(
         frame(
             {
-                ("mnist", "dcgan"): [1.0, None, 2.0],
-                ("mnist", "vae"): [3.0, 9.0, 5.0],
+                ("mnist", "dcgan"): [1.0, 7.0, 2.0],
+                ("mnist", "vae"): [3.0, 9.0, 6.0],
                 ("mnist", "noise"): [50.0, 50.0, 50.0],
                 ("digits", "vae"): [1.0, 1.0, 1.0],
             }
@@ -80,7 +80,33 @@ def test_differences_leave_out_controls_and_pair_by_seed():
     )
     (row,) = rows.to_dict("records")
     assert (row["dataset"], row["a"], row["b"]) == ("mnist", "dcgan", "vae")
-    assert (row["difference"].estimate, row["difference"].n) == (-2.5, 2)
+    assert (row["difference"].estimate, row["difference"].n) == (pytest.approx(-8 / 3), 3)
+    assert row["deviation"] == pytest.approx(math.sqrt(4 / 3))
+    # t = (8/3) / (deviation / sqrt 3) = 4, and with 2 degrees of freedom p = 1 - t / sqrt(t^2 + 2).
+    assert row["p"] == pytest.approx(1 - 4 / math.sqrt(18))
+
+
+def test_there_is_no_difference_of_survivors():
+    values = {("mnist", "dcgan"): [1.0, None, 2.0], ("mnist", "vae"): [3.0, 9.0, 5.0],
+              ("mnist", "gpt"): [1.0, 2.0, 4.0]}  # fmt: skip
+    rows = differences(frame(values)).set_index(["a", "b"])
+    for pair in (("dcgan", "vae"), ("dcgan", "gpt")):
+        assert rows.loc[pair, "difference"].n == 0
+        assert math.isnan(rows.loc[pair, "p"])
+        assert math.isnan(rows.loc[pair, "deviation"])
+    assert rows.loc[("vae", "gpt"), "difference"].n == 3
+
+
+def test_simultaneous_intervals_share_one_chance_of_error():
+    values = {(data, model): [shift, 2.0 * shift, 4.0] for data in ("mnist", "digits")
+              for model, shift in (("dcgan", 0.0), ("vae", 1.0), ("gpt", 5.0))}  # fmt: skip
+    alone, together = (differences(frame(values), simultaneous=s) for s in (False, True))
+    assert len(together) == 6
+    # Student's t with 2 degrees of freedom at 1 - p/2, by its closed form.
+    t = [math.sqrt(2 * (1 - p) ** 2 / (1 - (1 - p) ** 2)) for p in (0.05, 0.05 / 6)]
+    for a, b in zip(alone["difference"], together["difference"], strict=True):
+        assert b.estimate == a.estimate
+        assert b.half_width / a.half_width == pytest.approx(t[1] / t[0])
 
 
 def test_reads_the_tables():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 from conftest import tiny_cell
 
 from genbench import run as cli
-from genbench.appraise import Appraisal, appraise, appraise_text, keep
+from genbench.appraise import Appraisal, appraise, appraise_text, default_name, keep
 from genbench.errors import UserError
 from genbench.metrics import METRICS
 from genbench.scoring import Judge, quick_scores
@@ -69,9 +71,32 @@ def test_an_appraisal_joins_the_tables_and_seeds_stand_side_by_side(found, tmp_p
     assert len(results.metrics) == 2 * len(found.rows)
 
 
-def test_a_name_that_is_no_folders_is_refused(found, tmp_path):
-    with pytest.raises(UserError, match=r"--name '\.\./x'"):
-        keep(found, tmp_path, name="../x", seed=0, spec=SPEC, device="cpu")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("../x", r"--name '\.\./x'"), ("", "--name ''"), ("vae", "model of genbench")],
+)
+def test_a_name_that_would_not_do_is_refused(found, tmp_path, name, said):
+    with pytest.raises(UserError, match=said):
+        keep(found, tmp_path, name=name, seed=0, spec=SPEC, device="cpu")
+
+
+def test_a_record_is_replaced_only_when_told_to(found, tmp_path):
+    path = keep(found, tmp_path, name="theirs", seed=0, spec=SPEC, device="cpu")
+    before = path.read_bytes()
+    other = replace(found, reason="another")
+    with pytest.raises(UserError, match="already; choose another"):
+        keep(other, tmp_path, name="theirs", seed=0, spec=SPEC, device="cpu")
+    assert path.read_bytes() == before
+    keep(other, tmp_path, name="theirs", seed=0, spec=SPEC, device="cpu", replace=True)
+    assert json.loads(path.read_text())["reason"] == "another"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("a/my samples (2).npz", "my-samples-2"), ("a/folder", "folder"), ("x.y.npy", "x.y")],
+)
+def test_a_path_gives_a_name(path, name):
+    assert default_name(Path(path)) == name
 
 
 def test_text_is_scored_against_text(tmp_path, little_shakespeare, monkeypatch):
@@ -108,6 +133,18 @@ def test_evaluate_prints_json_and_keeps_a_record(samples, tmp_path, capsys):
     assert (tmp_path / "r" / "external" / "records/images/digits/theirs/s0.json").is_file()
     fd = next(row for row in content["metrics"] if row["metric"] == "fd")
     assert fd["low"] < fd["value"] < fd["high"]
+    # The same again would lose that record, and is refused before anything is scored.
+    status, out, err = call(
+        capsys, "evaluate", samples, "--against", "digits", "--results", tmp_path / "r"
+    )
+    assert (status, out) == (2, "")
+    assert "kept in" in err
+    assert err.count("\n") == 1
+    table = tmp_path / "r" / "external" / "metrics.csv"
+    before = table.read_bytes()
+    table.unlink()
+    assert call(capsys, "tables", "--results", tmp_path / "r")[0] == 0
+    assert table.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -122,7 +159,13 @@ def test_evaluate_prints_json_and_keeps_a_record(samples, tmp_path, capsys):
         (["evaluate", "{samples}", "--against", "digits", "--profile", "huge"], "--profile"),
         (["evaluate", "{samples}", "--against", "digits", "--seed", "-1"], "--seed"),
         (["evaluate", "{samples}", "--against", "digits", "--inception", "{tmp}/no.pth"], "no.pth"),
-        (["all", "--against", "digits"], "go with 'evaluate' alone"),
+        (["evaluate", "{samples}", "--against", "digits", "--name", "x"], "--results DIR"),
+        (["evaluate", "{samples}", "--against", "digits", "--seed", "0"], "--results DIR"),
+        (["all", "--against", "digits"], "no use for --against"),
+        (["plan", "--seed", "0"], "no use for --seed"),
+        (["compare", "{tmp}", "{tmp}", "--results", "{tmp}"], "no use for --results"),
+        (["compare", "{tmp}", "{tmp}", "--device", "cpu"], "no use for --device"),
+        (["data", "--dry-run"], "no use for --dry-run"),
         (["compare", "one"], "takes two results folders"),
         (["compare", "{tmp}/a", "{tmp}/b"], "a"),
     ],

@@ -14,7 +14,7 @@ from genbench import evaluation, sampling, training
 from genbench.evaluation import evaluate, outcome
 from genbench.features.classifier import load_extractor
 from genbench.features.extraction import extract
-from genbench.metrics import METRICS, SAMPLE_METRICS, SPACE_METRICS
+from genbench.metrics import METRICS, SPACE_METRICS
 from genbench.metrics.frechet import frechet_distance, gaussian
 from genbench.metrics.measured import Measured
 from genbench.models.vae import ELBO, VAE
@@ -43,6 +43,9 @@ def value(rows, metric, split="test", fraction=1.0, draw=0):
     return row
 
 
+SAMPLE_METRICS = [
+    name for name, info in METRICS.items() if info.needs in ("space", "classes", "pixels", "train")
+]
 MODEL_METRICS = {name for name in METRICS if name not in SAMPLE_METRICS}
 LEDGER = {name for name, info in METRICS.items() if info.needs == "likelihood"}
 

@@ -11,6 +11,7 @@ from genbench.engines.local import costs
 from genbench.evaluation import Evaluation
 from genbench.metrics import METRICS
 from genbench.sampling import Sampling
+from genbench.text_scoring import TEXT_METRICS
 from genbench.training import Training
 
 README = Path(__file__).parents[1] / "results" / "README.md"
@@ -33,7 +34,21 @@ def test_every_column_is_documented(heading, columns):
 
 
 def test_every_metric_and_column_of_metrics_is_documented():
-    assert documented("metrics.csv") == {*tables.METRICS, *METRICS}
+    assert documented("metrics.csv") == {*tables.METRICS, *METRICS, *TEXT_METRICS}
+
+
+@pytest.mark.parametrize("name", [*METRICS, *TEXT_METRICS])
+def test_metrics_are_documented_as_they_are_declared(name):
+    info = (METRICS | TEXT_METRICS)[name]
+    (line,) = [
+        row
+        for row in README.read_text("utf-8").splitlines()
+        if re.match(rf"\| .*`{name}`.* \|.*\|.*\|.*\|", row)
+    ]
+    _, unit, better, over, _ = (cell.strip() for cell in line.strip("|").split("|"))
+    assert better == {True: "higher", False: "lower", None: "neither"}[info.higher_is_better]
+    assert over == (info.interval or "none")
+    assert unit == info.unit or info.unit.split()[-1] in unit
 
 
 def test_every_cost_is_documented(make_cell):

@@ -374,10 +374,14 @@ def test_expanded_confidence_is_students_width():
         expanded_confidence(0.95, 1)
 
 
-def test_expanded_intervals_over_tasks_cover_more_nearly_what_they_say():
+@pytest.mark.parametrize(
+    ("runs", "tasks", "least"), [(3, 2, 0.88), (3, 3, 0.91), (5, 1, 0.91), (5, 2, 0.92)]
+)
+def test_expanded_intervals_over_tasks_cover_more_nearly_what_they_say(runs, tasks, least):
+    """More nearly, and where there are few runs in all still too seldom: the book says so."""
     rng, held = np.random.default_rng(0), {}
-    draws = rng.normal(size=(500, 3, 3))
-    for confidence in (0.95, expanded_confidence(0.95, 3, tasks=3)):
+    draws = rng.normal(size=(500, runs, tasks))
+    for confidence in (0.95, expanded_confidence(0.95, runs, tasks=tasks)):
         bands = [
             stratified_bootstrap(
                 x, pooled_interquartile_mean, confidence=confidence, repetitions=1000, seed=i
@@ -386,8 +390,8 @@ def test_expanded_intervals_over_tasks_cover_more_nearly_what_they_say():
         ]
         held[confidence] = np.mean([b.low <= 0 <= b.high for b in bands])
     plain, expanded = held.values()
-    assert plain < 0.90
-    assert 0.91 < expanded < 0.97
+    assert plain < expanded - 0.02
+    assert least < expanded < 0.97
 
 
 # Coverage

@@ -56,7 +56,10 @@ METRICS: dict[str, MetricInfo] = {
     # Beside the training images.
     "distance_ratio": MetricInfo(1, None, "ratio", "train", "Distance ratio, train to held-out"),
     "authenticity": MetricInfo(1, None, "share of samples", "train", "Authenticity"),
-    "ct": MetricInfo(1, None, "standard deviations", "train", "C_T"),
+    "ct": MetricInfo(
+        1, None, "standard deviations of a region's score", "train", "C_T",
+        "samples and held-out images",
+    ),
     "distinct": MetricInfo(1, True, "images", "train", "Distinct samples"),
     # What only some models can do.
     "bpd": MetricInfo(
@@ -93,6 +96,3 @@ METRICS: dict[str, MetricInfo] = {
 }  # fmt: skip
 
 SPACE_METRICS = [name for name, info in METRICS.items() if info.needs == "space"]
-SAMPLE_METRICS = [
-    name for name, info in METRICS.items() if info.needs in ("space", "classes", "pixels", "train")
-]

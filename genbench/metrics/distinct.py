@@ -37,7 +37,7 @@ def distinct_samples(samples: Array, radius: float) -> Measured:
 
     That is 1 / sum p^2 for images of unequal probability p: a few frequent ones count most. Real
     images have near-duplicates at the rate that `duplicate_radius` allows, so as many of them come
-    out at about N / rate; more than that cannot be told. The interval is the exact one of a Poisson
+    out at about M / rate; more than that cannot be told. The interval is the exact one of a Poisson
     count (Garwood 1936), right for images of equal probability and too narrow for others. Without
     any pair the value is the lower end of that interval, and flagged as a bound. Raises ValueError
     for NaN, a wrong shape, N < 2, or a radius that is negative or not finite.
