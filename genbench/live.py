@@ -47,9 +47,9 @@ def train_on_digits(model: str, *, train_flops: float, seed: int = 0, **params: 
     cell = Cell(
         modality="images",
         data=DataSpec(name="digits"),
-        model=ModelSpec(name=model, params=params, size=scale.sizes.get(model, {})),
+        model=ModelSpec(name=model, params=params, tuned=scale.models.get(model, {})),
         budget=Budget(train_flops=train_flops, fractions=(1.0,)),
-        train=scale.train,
+        train=scale.train_of(model, {}),
         sample=scale.sample,
         evaluation=scale.evaluation,
         seed=seed,

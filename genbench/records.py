@@ -6,6 +6,7 @@ specification never meets another run's files; a lock keeps two processes from o
 
     RUNS/<cell>-<training key>/
         checkpoint.pt                           to resume from; removed when training is done
+        best.safetensors                        of a run that may stop early, until it is done
         training.json                           outcome, curves and cost of training
         weights/<fraction>.safetensors          averaged weights at each fraction of the budget
         samples/<sample key>/<fraction>.npy     uint8 samples, with sampling.json beside them
@@ -87,6 +88,7 @@ class RunDirectory:
         self.checkpoint = self.path / "checkpoint.pt"
         self.training = self.path / "training.json"
         self.samples_folder = self.path / "samples" / self.sample_key[:12]
+        self.best = self.path / "best.safetensors"
         self.sampling = self.samples_folder / "sampling.json"
         self.evaluation = self.path / "evaluation" / f"{self.evaluate_key[:12]}.json"
 

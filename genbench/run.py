@@ -78,6 +78,8 @@ def parser() -> Parser:
     p.add_argument("--against", metavar="DATASET", help="for evaluate: what to compare with")
     p.add_argument("--name", help="for evaluate --results: the generator's name, else the path's")
     p.add_argument("--seed", type=int, metavar="N", help="for evaluate --results: its training run")
+    p.add_argument("--tensorboard", action="store_true", help="event files beside each run")
+    p.add_argument("--wandb", action="store_true", help="log to Weights & Biases, or offline")
     p.add_argument("--json", action="store_true", help="a JSON summary on stdout")
     return p
 
@@ -245,6 +247,7 @@ def run_cells(args: argparse.Namespace, target: str) -> int:
                 device=device,
                 force=args.force,
                 inception=inception_weights(args.inception),
+                trackers=[name for name in TRACKERS if getattr(args, name)],
                 display=display,
             )
         finally:
@@ -509,13 +512,15 @@ def compare_results(args: argparse.Namespace) -> int:
     return 0
 
 
+TRACKERS = ("tensorboard", "wandb")
+
 # Options that a command would pass over in silence.
 WITHOUT_USE = {
-    "tables": ("only", "seeds", "runs", "force", "dry_run", "inception"),
-    "data": ("only", "seeds", "runs", "results", "force", "dry_run", "inception"),
-    "evaluate": ("only", "seeds", "runs", "dry_run"),
+    "tables": ("only", "seeds", "runs", "force", "dry_run", "inception", *TRACKERS),
+    "data": ("only", "seeds", "runs", "results", "force", "dry_run", "inception", *TRACKERS),
+    "evaluate": ("only", "seeds", "runs", "dry_run", *TRACKERS),
     "compare": ("profile", "only", "seeds", "device", "runs", "results", "force", "dry_run",
-                "inception"),
+                "inception", *TRACKERS),
 }  # fmt: skip
 
 

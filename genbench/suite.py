@@ -10,6 +10,7 @@ import difflib
 import fnmatch
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -72,21 +73,16 @@ class DataSpec(Spec):
 
 
 class ModelSpec(Spec):
-    """A model by its file's name. `params` are the suite's and show in the cell's name; `size`
-    comes from the profile and does not."""
+    """A model by its file's name. `params` are the suite's and show in the cell's name; `tuned`
+    (sizes, and settings chosen by the pilot runs) comes from the profile and does not."""
 
     name: str
     params: dict[str, Scalar] = {}
-    size: dict[str, Scalar] = {}
-
-    @property
-    def variant(self) -> str:
-        return ",".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
-                        for k, v in sorted(self.params.items()))  # fmt: skip
+    tuned: dict[str, Scalar] = {}
 
     @property
     def settings(self) -> dict[str, Scalar]:
-        return {**self.size, **self.params}
+        return {**self.tuned, **self.params}
 
 
 class Budget(Spec):
@@ -106,15 +102,35 @@ class Budget(Spec):
 class TrainSpec(Spec):
     """How the one training loop runs.
 
-    ema_half_life: half-life of the weight average, as a fraction of a stage's steps.
-    ema_rampup: the half-life never exceeds this fraction of the steps done so far.
-    threads: CPU threads; they change the order of sums and so belong to the outcome.
+    batch_size: images of a batch; a step may take several (n-critic).
+    ema_half_life: half-life of the weight average, as a fraction of a stage's steps; 0 keeps the
+    weights as they are. ema_rampup: the half-life never exceeds this fraction of the steps done.
+    weight_decay: decoupled, as in AdamW, of every optimiser. clip_norm: the largest 2-norm of the
+    gradients that an optimiser steps by; 0 for no limit. schedule: of every step size over a stage:
+    as it is, to zero as a half cosine, or to zero in a line. warmup: the fraction of a stage's
+    steps over which step sizes rise from zero first. augmentation: of images, in each step: moved
+    by up to 2 pixels each way, or mirrored left to right half of the time.
+    early_stopping: end when the criterion, FD in the classifier's space of samples against
+    validation, has not fallen for so many checks, and keep the weights of the lowest; 0 for never.
+    checks: how many checks a run has, evenly spaced over its last stage.
+    dtype: of matrix products and convolutions, by autocast. channels_last: layout of images.
+    compiled: by torch.compile. threads: CPU threads; they change the order of sums and so belong to
+    the outcome.
     """
 
     batch_size: int = Field(64, gt=0)
-    ema_half_life: float = Field(0.02, gt=0, le=1)
+    ema_half_life: float = Field(0.02, ge=0, le=1)
     ema_rampup: float = Field(0.1, gt=0, le=1)
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    warmup: float = Field(0.0, ge=0, lt=1)
+    augmentation: Literal["none", "shift", "mirror"] = "none"
+    early_stopping: int = Field(0, ge=0)
+    checks: int = Field(16, gt=0)
+    dtype: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
+    compiled: bool = False
     threads: int = Field(1, gt=0)
 
 
@@ -156,7 +172,10 @@ class EvaluationSpec(Spec):
 
 
 class Cell(Spec):
-    """One run: (data, model, budget, seed) and the protocol that measures it."""
+    """One run: (data, model, budget, seed) and the protocol that measures it.
+
+    changed: what its suite changes of the profile's budget and training, for the cell's name.
+    """
 
     modality: str
     data: DataSpec
@@ -165,15 +184,21 @@ class Cell(Spec):
     train: TrainSpec
     sample: SampleSpec
     evaluation: EvaluationSpec
+    changed: dict[str, Scalar] = {}
     seed: int = Field(ge=0)
 
     @property
+    def variant(self) -> str:
+        """How the model and its training differ from the plain model of the profile."""
+        return spelt({**self.model.params, **self.changed})
+
+    @property
     def name(self) -> str:
-        def spelt(name: str, variant: str) -> str:
+        def full(name: str, variant: str) -> str:
             return f"{name}[{variant}]" if variant else name
 
-        data = spelt(self.data.name, self.data.variant)
-        model = spelt(self.model.name, self.model.variant)
+        data = full(self.data.name, self.data.variant)
+        model = full(self.model.name, self.variant)
         return f"{self.modality}/{data}/{model}/s{self.seed}"
 
     @property
@@ -195,9 +220,9 @@ class Cell(Spec):
                 "model": self.model.name,
                 "model_version": MODELS[self.model.name].version,
                 "settings": settings,
-                # A control has no training budget: it is fitted in closed form.
+                # A control is fitted in closed form: no budget, and no training.
                 "budget": None if self.is_control else self.budget.model_dump(),
-                "train": self.train.model_dump(),
+                "train": None if self.is_control else self.train.model_dump(),
                 "seed": self.seed,
                 "device": device,
             }
@@ -234,14 +259,24 @@ class Cell(Spec):
 
 
 class Scale(Spec):
-    """What a profile says of one modality."""
+    """What a profile says of one modality.
+
+    models: each model's sizes, and settings chosen by the pilot runs. speed: the fields of `train`
+    that a model has otherwise, as measured to be fastest on the profile's kind of device.
+    """
 
     datasets: tuple[str, ...]
     budget: Budget
     train: TrainSpec = TrainSpec()
     sample: SampleSpec = SampleSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
-    sizes: dict[str, dict[str, Scalar]] = {}
+    models: dict[str, dict[str, Scalar]] = {}
+    speed: dict[str, dict[str, Scalar]] = {}
+
+    def train_of(self, model: str, changed: Mapping[str, Scalar]) -> TrainSpec:
+        """How a model is trained, with what a suite changes."""
+        fields = self.train.model_dump() | self.speed.get(model, {}) | dict(changed)
+        return TrainSpec.model_validate(fields)
 
 
 class Profile(Spec):
@@ -254,15 +289,68 @@ class Profile(Spec):
 
 
 class Grid(Spec):
-    """Every model of the list on every data set of the list."""
+    """Every model of the list on every data set of the list. `seeds`: how many in place of the
+    profile's; `budget`: the part of the profile's that is spent; `train`: fields of its training
+    that are changed. The last two show in the cells' names."""
 
     datasets: tuple[DataSpec, ...] = Field(min_length=1)
     models: tuple[ModelSpec, ...] = Field(min_length=1)
+    seeds: int | None = Field(None, gt=0)
+    budget: Fraction = 1.0
+    train: dict[str, Scalar] = {}
+
+    @property
+    def changed(self) -> dict[str, Scalar]:
+        return {**({"budget": self.budget} if self.budget < 1 else {}), **self.train}
+
+    def cells(
+        self, modality: str, scale: Scale, evaluation: EvaluationSpec, seeds: int
+    ) -> list[Cell]:
+        """The grid's cells at a scale, in the order of the file, seeds innermost."""
+        budget = scale.budget.model_copy(
+            update={"train_flops": scale.budget.train_flops * self.budget}
+        )
+        return [
+            Cell(
+                modality=modality,
+                data=data,
+                model=model.model_copy(update={"tuned": scale.models.get(model.name, {})}),
+                budget=budget,
+                train=scale.train_of(model.name, self.train),
+                sample=scale.sample,
+                evaluation=evaluation,
+                changed=self.changed,
+                seed=seed,
+            )
+            for data in self.datasets
+            if data.name in scale.datasets
+            for model in self.models
+            for seed in range(seeds)
+        ]
+
+
+class Endpoint(Spec):
+    """The primary endpoint: a metric in a feature space, on a split, at a part of the budget."""
+
+    metric: str
+    space: SpaceName = "classifier"
+    split: Literal["validation", "test"] = "test"
+    fraction: Fraction = 1.0
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        from genbench.metrics import METRICS
+
+        if metric not in METRICS:
+            raise ValueError(unknown("metric", metric, METRICS))
+        return metric
 
 
 class Suite(Spec):
     """A named list of grids over one modality. `seeds`: no more than these, for a study that needs
-    few; `spaces`: its feature spaces in place of the profile's."""
+    few; `spaces`: its feature spaces in place of the profile's; `endpoint`: by what its models are
+    compared first, declared before they are run."""
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     title: str
@@ -270,30 +358,31 @@ class Suite(Spec):
     grids: tuple[Grid, ...] = Field(min_length=1)
     seeds: int | None = Field(None, gt=0)
     spaces: tuple[SpaceName, ...] | None = Field(None, min_length=1)
+    endpoint: Endpoint | None = None
 
     def cells(self, profile: Profile, seeds: int | None = None) -> list[Cell]:
         """The suite's cells at a profile's scale, in the order of the file, seeds innermost."""
         scale: Scale = getattr(profile, self.modality)
-        wanted = profile.seeds if seeds is None else seeds
         changed = {} if self.spaces is None else {"spaces": self.spaces}
+        most = self.seeds or sys.maxsize
         evaluation = scale.evaluation.model_copy(update=changed)
         return [
-            Cell(
-                modality=self.modality,
-                data=data,
-                model=model.model_copy(update={"size": scale.sizes.get(model.name, {})}),
-                budget=scale.budget,
-                train=scale.train,
-                sample=scale.sample,
-                evaluation=evaluation,
-                seed=seed,
-            )
+            cell
             for grid in self.grids
-            for data in grid.datasets
-            if data.name in scale.datasets
-            for model in grid.models
-            for seed in range(min(wanted, self.seeds or wanted))
+            for cell in grid.cells(
+                self.modality,
+                scale,
+                evaluation,
+                min(seeds or grid.seeds or profile.seeds, most),
+            )
         ]
+
+
+def spelt(settings: Mapping[str, Scalar]) -> str:
+    """Settings as a cell's name has them, in the order of their names."""
+    return ",".join(
+        f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in sorted(settings.items())
+    )
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> str:

@@ -9,17 +9,20 @@ weights, bit for bit, on the same machine with the same number of threads.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.optim.swa_utils import AveragedModel
 
 from genbench.cost import Meter, Usage
@@ -55,13 +58,15 @@ def seeded(device: str, *parts: object) -> torch.Generator:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """A stage's part of the budget: FLOPs spent before it, on preparing it, and on each step."""
+    """A stage's part of the budget: FLOPs spent before it, on preparing it, and on each step, and
+    the images that a step takes."""
 
     name: str
     start_flops: int
     prepare_flops: int
     step_flops: int
     steps: int
+    step_images: int
 
     def flops(self, step: int) -> int:
         """FLOPs spent in the whole run when `step` steps of this stage are done."""
@@ -106,7 +111,8 @@ def plan_stages(cell: Cell, model: Model) -> list[StagePlan]:
                     f"{cell.name}: a budget of {cell.budget.train_flops:.3g} FLOPs has no step of "
                     f"stage '{stage.name}'; it needs at least {needed:.3g}"
                 )
-        plans.append(StagePlan(stage.name, spent, prepare_flops, step_flops, steps))
+        step_images = stage.batches * batch_size(cell)
+        plans.append(StagePlan(stage.name, spent, prepare_flops, step_flops, steps, step_images))
         spent = plans[-1].end_flops
     return plans
 
@@ -118,6 +124,15 @@ def new_model(cell: Cell, device: str) -> Model:
     if cell.train.channels_last:
         model = model.to(memory_format=torch.channels_last)
     return model.to(device)
+
+
+def compile_networks(module: nn.Module) -> None:
+    """Compile, in place, the outermost networks: those modules that can be called."""
+    if type(module).forward is not nn.Module.forward:
+        module.compile()
+        return
+    for child in module.children():
+        compile_networks(child)
 
 
 def check_budget(cells: Sequence[Cell]) -> None:
@@ -142,13 +157,14 @@ def average(network: nn.Module, spec: TrainSpec, steps: int) -> AveragedModel:
     """An exponential moving average of a network's weights and buffers.
 
     Its half-life is a fraction of the stage's steps, and early on no more than a fraction of the
-    steps done, so that the first weights do not linger (Karras et al. 2022, appendix F.2).
+    steps done, so that the first weights do not linger (Karras et al. 2022, appendix F.2). With a
+    half-life of 0 the average is the weights themselves.
     """
 
     @torch.no_grad()
     def update(averaged: Tensors, current: Tensors, done: Tensor | int) -> None:
         half_life = min(spec.ema_half_life * steps, spec.ema_rampup * float(done))
-        decay = 0.5 ** (1 / max(half_life, 1e-9))
+        decay = 0.5 ** (1 / half_life) if half_life else 0.0
         for a, c in zip(averaged, current, strict=True):
             # Counters (such as batches seen) are taken over as they are.
             a.lerp_(c, 1 - decay) if a.is_floating_point() else a.copy_(c)
@@ -156,14 +172,61 @@ def average(network: nn.Module, spec: TrainSpec, steps: int) -> AveragedModel:
     return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
 
 
+def step_size_factor(spec: TrainSpec, step: int, steps: int) -> float:
+    """What step sizes are multiplied by in step 0 <= `step` < `steps` of a stage, in (0, 1]: a
+    linear rise over the warm-up, times what the schedule leaves."""
+    rise = spec.warmup * steps
+    factor = min(1.0, (step + 1) / rise) if rise else 1.0
+    left = 1 - step / steps
+    if spec.schedule == "cosine":
+        return factor * (1 - math.cos(math.pi * left)) / 2
+    return factor * left if spec.schedule == "linear" else factor
+
+
+def practise(stage: Stage, spec: TrainSpec) -> None:
+    """Give a stage's optimisers their weight decay and their limit on gradients."""
+    for optimiser in stage.optimisers.values():
+        for group in optimiser.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+            group["weight_decay"] = spec.weight_decay
+        if spec.clip_norm:
+            optimiser.register_step_pre_hook(functools.partial(_limit, spec.clip_norm))
+
+
+def _limit(most: float, optimiser: torch.optim.Optimizer, *_: object) -> None:
+    weights = [w for group in optimiser.param_groups for w in group["params"]]
+    nn.utils.clip_grad_norm_(weights, most)
+
+
+def augment(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
+    """Images (B, C, H, W) uint8, each moved by -2 to 2 pixels along both axes with the darkest
+    level moving in ("shift"), or mirrored left to right with probability a half ("mirror")."""
+    n, _, height, width = images.shape
+    device = images.device
+    if kind == "mirror":
+        flip = torch.rand(n, generator=generator, device=device) < 0.5
+        return torch.where(flip[:, None, None, None], images.flip(3), images)
+    wide = pad(images, (2, 2, 2, 2))
+    down, right = torch.randint(5, (2, n), generator=generator, device=device)
+    rows = (down[:, None] + torch.arange(height, device=device))[:, None, :, None]
+    columns = (right[:, None] + torch.arange(width, device=device))[:, None, None, :]
+    owner = torch.arange(n, device=device)[:, None, None, None]
+    channel = torch.arange(images.shape[1], device=device)[None, :, None, None]
+    return wide[owner, channel, rows, columns]
+
+
 @dataclass
 class Progress:
-    """Everything about a run that a checkpoint keeps beside the tensors."""
+    """Everything about a run that a checkpoint keeps beside the tensors. lowest: the criterion's
+    lowest value, and how many checks were without gain since; stopped: why it stopped early."""
 
     stage: int = 0
     step: int = 0
     status: str = "ok"
     reason: str = ""
+    lowest: float = math.inf
+    without_gain: int = 0
+    stopped: str = ""
     usage: Usage = field(default_factory=Usage)
     curves: list[dict[str, float | str]] = field(default_factory=list)
 
@@ -260,9 +323,37 @@ class Run:
                 state[f"{prefix}.{key}" if prefix else key] = value
         return {key: value.detach().cpu().contiguous() for key, value in state.items()}
 
-    def save_weights(self, directory: RunDirectory, fraction: float) -> None:
-        with atomic(directory.weights(fraction)) as temporary:
+    def save_weights(self, path: Path) -> None:
+        with atomic(path) as temporary:
             save_file(self.averaged_state(), temporary)
+
+    def check(self, directory: RunDirectory, criterion: Callable[[Model], float]) -> float:
+        """The criterion's value of the averaged weights, which are kept where it is the lowest."""
+        # A new model takes its first weights from the generators that dropout uses.
+        with torch.random.fork_rng():
+            model = new_model(self.cell, self.device)
+        model.load_state_dict(self.averaged_state())
+        value = criterion(model.eval())
+        if value < self.progress.lowest:
+            self.progress.lowest, self.progress.without_gain = value, 0
+            self.save_weights(directory.best)
+        else:
+            self.progress.without_gain += 1
+        return value
+
+
+Row = dict[str, float | str]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of a run in progress. report: the part of the budget that is spent, in [0, 1].
+    log: each row of the curves. criterion: the FD of a model's samples against validation, for runs
+    that may stop early."""
+
+    report: Callable[[float], None] = lambda done: None
+    log: Callable[[Row], None] = lambda row: None
+    criterion: Callable[[Model], float] | None = None
 
 
 def train(
@@ -270,12 +361,9 @@ def train(
     data: ImageData,
     directory: RunDirectory,
     device: str,
-    report: Callable[[float], None] = lambda done: None,
+    watch: Watch = Watch(),
 ) -> Training:
-    """Train the cell, or go on with it, or return at once what a finished run left behind.
-
-    report is called with the part of the budget that is spent, in [0, 1].
-    """
+    """Train the cell, or go on with it, or return at once what a finished run left behind."""
     if directory.training.exists():
         return load_training(directory)
     torch.set_num_threads(cell.train.threads)
@@ -286,6 +374,8 @@ def train(
     resumed = directory.checkpoint.exists()
     if resumed:
         run.restore(directory)
+    if cell.train.compiled:
+        compile_networks(model)
     seen, _ = members(cell)
     images = torch.from_numpy(data.train.images[seen]).to(device)
     labels = torch.from_numpy(data.train.labels[seen]).to(device)
@@ -302,7 +392,8 @@ def train(
             if run.plan.steps:
                 if not resumed:
                     run.start_averaging()
-                run_stage(run, prepared, directory, lambda: before + meter.usage(), report)
+                practise(run.stage, cell.train)
+                run_stage(run, prepared, labels, directory, lambda: before + meter.usage(), watch)
                 assert run.averaged is not None
                 run.stage.network.load_state_dict(run.averaged.module.state_dict())
                 run.averaged = None
@@ -310,7 +401,10 @@ def train(
             if run.progress.status != "ok":
                 break
         if run.progress.status == "ok":
-            run.save_weights(directory, 1.0)
+            if directory.best.exists():
+                directory.best.replace(directory.weights(1.0))
+            else:
+                run.save_weights(directory.weights(1.0))
         usage = before + meter.usage()
     return finish(run, directory, usage)
 
@@ -318,19 +412,31 @@ def train(
 def run_stage(
     run: Run,
     prepared: Tensor,
+    labels: Tensor,
     directory: RunDirectory,
     usage: Callable[[], Usage],
-    report: Callable[[float], None],
+    watch: Watch,
 ) -> None:
-    """The steps of one stage, from where it stands to its end or to its divergence."""
+    """The steps of one stage, from where it stands to its end, its divergence, or, by the declared
+    criterion, an early stop."""
     cell, plan, stage, progress = run.cell, run.plan, run.stage, run.progress
     assert run.averaged is not None
-    size = batch_size(cell)
-    per_epoch = len(prepared) // size
+    size = plan.step_images
+    per_epoch = max(1, len(prepared) // size)
     total = sum(p.steps for p in run.plans)
     every = max(1, total // CURVE_POINTS)
     last = progress.stage == len(run.plans) - 1
     snapshots = snapshot_steps(cell, plan) if last else {}
+    checks = check_steps(cell, plan) if last else set()
+    images_before = sum(p.steps * p.step_images for p in run.plans[: progress.stage])
+    moving = cell.train.warmup > 0 or cell.train.schedule != "constant"
+    autocast = torch.autocast(
+        run.device,
+        torch.bfloat16,
+        enabled=cell.train.dtype == "bfloat16",
+        # It would keep weights from before an optimiser's step.
+        cache_enabled=False,
+    )
     order, order_epoch = torch.empty(0), -1
     sums: dict[str, Tensor] = {}
     since = 0
@@ -342,9 +448,20 @@ def run_stage(
             # A function of the seed and the epoch alone, so that resuming needs no state.
             generator = seeded(run.device, cell.seed, "order", plan.name, epoch)
             order = torch.randperm(len(prepared), generator=generator, device=run.device)
+            # A data set smaller than a step's images is gone through more than once.
+            order = order.repeat(-(-size // len(order)))
             order_epoch = epoch
-        batch = prepared[order[position * size : (position + 1) * size]]
-        values = stage.step(batch, run.generator)
+        chosen = order[position * size : (position + 1) * size]
+        batch = prepared[chosen]
+        if cell.train.augmentation != "none" and batch.dtype == torch.uint8:
+            batch = augment(batch, cell.train.augmentation, run.generator)
+        if moving:
+            factor = step_size_factor(cell.train, progress.step, plan.steps)
+            for optimiser in stage.optimisers.values():
+                for group in optimiser.param_groups:
+                    group["lr"] = group["initial_lr"] * factor
+        with autocast:
+            values = stage.step(batch, labels[chosen], run.generator)
         run.averaged.update_parameters(stage.network)
         progress.step += 1
         since += 1
@@ -353,12 +470,12 @@ def run_stage(
 
         fraction = snapshots.get(progress.step)
         if fraction is not None and fraction < 1:
-            run.save_weights(directory, fraction)
+            run.save_weights(directory.weights(fraction))
             unchecked.append(fraction)
-        if progress.step % every and progress.step != plan.steps:
+        check = progress.step in checks
+        if progress.step % every and progress.step != plan.steps and not check:
             continue
         used = usage()
-        done_before = sum(p.steps for p in run.plans[: progress.stage])
         means = {name: float(value) / since for name, value in sums.items()}
         sums, since = {}, 0
         for name, mean in means.items():
@@ -372,39 +489,57 @@ def run_stage(
                     directory.weights(fraction).unlink()
                 return
         unchecked = []
-        progress.curves.append(
-            {
-                "stage": plan.name,
-                "step": progress.step,
-                "train_flops": plan.flops(progress.step),
-                "examples": (done_before + progress.step) * size,
-                "seconds": round(used.seconds, 3),
-                **means,
-            }
-        )
-        report(plan.flops(progress.step) / cell.budget.train_flops)
+        if check:
+            assert watch.criterion is not None
+            means["criterion"] = run.check(directory, watch.criterion)
+        row: Row = {
+            "stage": plan.name,
+            "step": progress.step,
+            "train_flops": plan.flops(progress.step),
+            "examples": images_before + progress.step * size,
+            "seconds": round(used.seconds, 3),
+            **means,
+        }
+        progress.curves.append(row)
+        watch.log(row)
+        watch.report(plan.flops(progress.step) / cell.budget.train_flops)
+        if progress.without_gain >= cell.train.early_stopping > 0:
+            progress.stopped = (
+                f"stopped early: no better for {progress.without_gain} checks by step "
+                f"{progress.step}"
+            )
+            return
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
             run.save(directory, used)
             saved = time.monotonic()
 
 
+def check_steps(cell: Cell, plan: StagePlan) -> set[int]:
+    """The steps of the last stage after which a run that may stop early is checked."""
+    if not cell.train.early_stopping:
+        return set()
+    n = min(cell.train.checks, plan.steps)
+    return {plan.steps * i // n for i in range(1, n + 1)}
+
+
 def finish(run: Run, directory: RunDirectory, usage: Usage) -> Training:
     """Write training.json; the checkpoint is not needed any more."""
     progress, cell = run.progress, run.cell
-    steps = sum(p.steps for p in run.plans[: progress.stage]) + progress.step
+    done = [p.steps for p in run.plans[: progress.stage]] + [progress.step]
+    examples = sum(steps * plan.step_images for steps, plan in zip(done, run.plans, strict=False))
     kept = [f for f in cell.budget.fractions if directory.weights(f).exists()]
     first = run.plans[-1].flops(1) / cell.budget.train_flops
     not_begun = f"stage {run.plans[-1].name} has not begun"
     lost = (
         f"{progress.status}: {progress.reason}"
         if progress.reason
-        else "so small a budget has no step of its own for this fraction"
+        else progress.stopped or "so small a budget has no step of its own for this fraction"
     )
     training = Training(
         status=progress.status,
         reason=progress.reason,
-        steps=steps,
-        examples=steps * batch_size(cell),
+        steps=sum(done),
+        examples=examples,
         train_flops=run.plan.flops(progress.step),
         parameters=parameters(run.model),
         snapshots=kept,

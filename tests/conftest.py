@@ -99,7 +99,7 @@ def tiny_cell(
     return Cell(
         modality="images",
         data=DataSpec(name=data, fraction=fraction),
-        model=ModelSpec(name=model, params=params, size=SIZES.get(model, {}) | (size or {})),
+        model=ModelSpec(name=model, params=params, tuned=SIZES.get(model, {}) | (size or {})),
         budget=Budget(train_flops=flops or FLOPS.get(model, 1.0), fractions=fractions),
         train=TrainSpec(**({"batch_size": 16} | (train or {}))),
         sample=SampleSpec(n=n, n_intermediate=n_intermediate, batch_size=50),
@@ -139,7 +139,7 @@ def make_model() -> Callable[..., Model]:
         size = dict(SIZES.get(name, {}))
         if name == "vqvae-gpt" and data != "digits":
             size["downsampling"] = 4
-        return build(ModelSpec(name=name, params=params, size=size), DATASETS[data]).eval()
+        return build(ModelSpec(name=name, params=params, tuned=size), DATASETS[data]).eval()
 
     return make
 
@@ -180,6 +180,6 @@ def tiny_profile() -> Profile:
             train=cell.train,
             sample=cell.sample,
             evaluation=cell.evaluation,
-            sizes=SIZES | {"pixel-gpt": SIZES["pixel-gpt"] | {"width": 4}},
+            models=SIZES | {"pixel-gpt": SIZES["pixel-gpt"] | {"width": 4}},
         ),
     )

@@ -53,7 +53,10 @@ def step_counts(model, data, size):
     model.train()
     for stage in model.stages:
         batch = stage.prepare(images, labels, generator)
-        yield counted(lambda s=stage, b=batch: s.step(b, generator)), stage.step_flops(size)
+        yield (
+            counted(lambda s=stage, b=batch: s.step(b, torch.zeros(len(b)).long(), generator)),
+            stage.step_flops(size),
+        )
 
 
 @pytest.mark.parametrize(("name", "data"), SHAPES)

@@ -11,7 +11,7 @@ from PIL import Image
 from genbench import sampling
 from genbench.models.vae import VAE
 from genbench.sampling import sample, save_grid
-from genbench.training import seeded, train, trained_model
+from genbench.training import Watch, seeded, train, trained_model
 
 
 def run(cell, data, directory):
@@ -81,7 +81,7 @@ def test_other_samples_of_the_same_training_lie_beside(make_directory, digits):
     def never(done):
         raise AssertionError("trained again")
 
-    training = train(many, digits, other, "cpu", never)
+    training = train(many, digits, other, "cpu", Watch(report=never))
     sample(many, training, other, "cpu")
     assert len(np.load(directory.samples(1.0))) == 60
     assert len(np.load(other.samples(1.0))) == 90

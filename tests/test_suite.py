@@ -211,8 +211,8 @@ def trained_cells(profile: Profile) -> list[Cell]:
 def test_profiles_speak_of_what_there_is(name):
     scale = PROFILES[name].images
     assert set(scale.datasets) <= set(DATASETS)
-    for model, size in scale.sizes.items():
-        resolve(tiny_cell(model).model.model_copy(update={"size": size, "params": {}}))
+    for model, size in scale.models.items():
+        resolve(tiny_cell(model).model.model_copy(update={"tuned": size, "params": {}}))
     assert trained_cells(PROFILES[name])
 
 
@@ -233,7 +233,7 @@ def test_every_stage_of_every_cell_has_steps(name):
 def test_gpu_is_a_hundred_times_cpu_and_differs_from_it_in_scale_only():
     cpu, gpu = PROFILES["cpu"].images, PROFILES["gpu"].images
     assert gpu.budget.train_flops >= 100 * cpu.budget.train_flops
-    assert gpu.sizes == cpu.sizes
+    assert gpu.models == cpu.models
     assert gpu.datasets == cpu.datasets
     assert PROFILES["gpu"].device == "cuda"
 

@@ -19,6 +19,7 @@ from genbench.records import RunDirectory
 from genbench.sampling import sample
 from genbench.suite import TrainSpec
 from genbench.training import (
+    Watch,
     average,
     check_budget,
     derive_seed,
@@ -173,7 +174,7 @@ def whole_run(cell, data, directory):
 def test_what_a_run_leaves_behind(make_directory, digits, name):
     cell = tiny_cell(name)
     directory, reports = make_directory(cell), []
-    result = train(cell, digits, directory, "cpu", reports.append)
+    result = train(cell, digits, directory, "cpu", Watch(report=reports.append))
     plans = plans_of(cell)
     assert (result.status, result.reason) == ("ok", "")
     assert result.steps == sum(plan.steps for plan in plans)
@@ -238,7 +239,7 @@ def test_a_run_repeats_to_the_last_bit_and_a_finished_one_is_not_done_again(
     def never(done):
         raise AssertionError("trained again")
 
-    train(cell, digits, make_directory(cell, "two"), "cpu", never)
+    train(cell, digits, make_directory(cell, "two"), "cpu", Watch(report=never))
     other = tiny_cell(name, seed=1)
     assert whole_run(other, digits, make_directory(other))[1] != one[1]
 
@@ -289,7 +290,7 @@ def interrupted(cell, data, directory, call):
             raise KeyboardInterrupt
 
     try:
-        train(cell, data, directory, "cpu", report)
+        train(cell, data, directory, "cpu", Watch(report=report))
     except KeyboardInterrupt:
         torch.manual_seed(call)  # a new process would stand elsewhere
         return True
@@ -391,8 +392,8 @@ def breaks_at(monkeypatch, stage_class, step, value=math.nan, weights=True):
     """From its `step`-th call on, the stage's loss is `value` and its weights hold it, too."""
     original, calls = stage_class.step, []
 
-    def broken(self, batch, generator):
-        values = original(self, batch, generator)
+    def broken(self, batch, labels, generator):
+        values = original(self, batch, labels, generator)
         calls.append(1)
         if len(calls) >= step:
             values["loss"] = torch.tensor(value)
@@ -474,8 +475,8 @@ def test_a_diverged_run_that_was_interrupted_diverges_the_same(
 ):
     original = ELBO.step
 
-    def broken(self, batch, generator):
-        values = original(self, batch, generator)
+    def broken(self, batch, labels, generator):
+        values = original(self, batch, labels, generator)
         steps = max(int(state["step"]) for state in self.optimisers["vae"].state.values())
         return values | {"loss": values["loss"] * (math.nan if steps == 8 else 1)}
 
@@ -523,9 +524,9 @@ def test_an_epoch_shows_every_image_once_in_an_order_of_its_own(
     batches = []
     original = ELBO.step
 
-    def watched(self, batch, generator):
+    def watched(self, batch, labels, generator):
         batches.append(batch.clone())
-        return original(self, batch, generator)
+        return original(self, batch, labels, generator)
 
     monkeypatch.setattr(ELBO, "step", watched)
     cell = tiny_cell(fraction=0.03, flops=2e7)  # 32 images, two batches an epoch
@@ -552,7 +553,7 @@ def test_a_run_on_cuda_resumes_to_the_same_metrics(make_directory, digits, monke
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(cell, digits, directory, "cuda", stop)
+        train(cell, digits, directory, "cuda", Watch(report=stop))
     two = train(cell, digits, directory, "cuda")
     assert one.status == two.status == "ok"
     for key, value in one.curves[-1].items():

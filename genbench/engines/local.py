@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +15,17 @@ from genbench import cost, tables
 from genbench.data import DATASETS, load
 from genbench.errors import UserError
 from genbench.evaluation import Evaluation, evaluate
+from genbench.metrics.measured import Measured
 from genbench.models import MODELS
+from genbench.models.interface import Model
 from genbench.progress import Display, duration
 from genbench.provenance import provenance
 from genbench.records import RECORD_VERSION, RunDirectory, record_path, write_json
-from genbench.sampling import Sampling, sample, save_grid
-from genbench.scoring import Judge
+from genbench.sampling import Sampling, draw, sample, save_grid
+from genbench.scoring import Judge, quick_scores
 from genbench.suite import Cell
-from genbench.training import Training, train
+from genbench.trackers import TRACKERS
+from genbench.training import Row, Training, Watch, seeded, train
 
 
 def run(
@@ -32,13 +37,14 @@ def run(
     device: str,
     force: bool,
     inception: Path | None = None,
+    trackers: Sequence[str] = (),
     display: Display,
 ) -> dict[str, dict[str, Any]]:
     """Run each cell to its record in `results`; cell name -> record.
 
     work: cells with the names of their suites. A cell that crashes is recorded as such, unless an
     earlier record of it exists, and the next one runs. Tables are rebuilt after each cell, so a
-    stop at any moment leaves them whole.
+    stop at any moment leaves them whole. trackers: names of those that follow the training.
     """
     judge: Judge | None = None
     records = {}
@@ -55,7 +61,7 @@ def run(
             with directory.locked():
                 if force:
                     directory.forget()
-                record = base | run_cell(cell, judge, directory, device, display)
+                record = base | run_cell(cell, judge, directory, device, display, trackers)
                 grid_path(results, cell.name).unlink(missing_ok=True)
                 if record["sampled"]:
                     images = np.load(directory.samples(1.0), mmap_mode="r")
@@ -94,7 +100,7 @@ def identity(
         "modality": cell.modality,
         "family": MODELS[cell.model.name].family,
         "model": cell.model.name,
-        "variant": cell.model.variant,
+        "variant": cell.variant,
         "dataset": cell.data.name,
         "data_variant": cell.data.variant,
         "seed": cell.seed,
@@ -109,13 +115,30 @@ def identity(
 
 
 def run_cell(
-    cell: Cell, judge: Judge, directory: RunDirectory, device: str, display: Display
+    cell: Cell,
+    judge: Judge,
+    directory: RunDirectory,
+    device: str,
+    display: Display,
+    trackers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The three stages of one cell, each done once for its key; the outcome's part of a record."""
     peak = cost.matmul_peak(device, cell.train.threads)
-    training = train(
-        cell, judge.data, directory, device, lambda done: display.advance("train", done)
-    )
+    with contextlib.ExitStack() as stack:
+        logs = [
+            stack.enter_context(TRACKERS[name](cell, directory.path / name)) for name in trackers
+        ]
+
+        def log(row: Row) -> None:
+            for each in logs:
+                each(row)
+
+        watch = Watch(
+            report=lambda done: display.advance("train", done),
+            log=log,
+            criterion=lambda model: validation_distance(cell, model, judge, device),
+        )
+        training = train(cell, judge.data, directory, device, watch)
     sampling = sample(
         cell, training, directory, device, lambda done: display.advance("sample", done)
     )
@@ -140,6 +163,15 @@ def run_cell(
         "provenance": training.provenance,
         "wall_seconds": round(seconds, 3),
     }
+
+
+def validation_distance(cell: Cell, model: Model, judge: Judge, device: str) -> float:
+    """The criterion for stopping early: FD in the classifier's space, against validation, of as
+    many samples as are drawn at intermediate fractions, the same noise each time."""
+    images = draw(cell, model, cell.sample.n_intermediate, seeded(device, cell.seed, "check"))
+    scores = {score.metric: score.result for score in quick_scores(judge, images, "validation")}
+    distance = scores["fd"]
+    return distance.value if isinstance(distance, Measured) else math.inf
 
 
 def crashed(error: Exception) -> dict[str, Any]:

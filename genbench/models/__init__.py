@@ -27,21 +27,39 @@ class ModelInfo:
 
 
 MODELS: dict[str, ModelInfo] = {
+    "mlp-gan": ModelInfo("gan", "mlp_gan", "MLPGAN", "MLP GAN"),
     "dcgan": ModelInfo("gan", "dcgan", "DCGAN", "DCGAN (non-saturating)"),
+    "lsgan": ModelInfo("gan", "lsgan", "LSGAN", "LSGAN"),
+    "wgan-gp": ModelInfo("gan", "wgan_gp", "WGANGP", "WGAN-GP"),
+    "sngan": ModelInfo("gan", "sngan", "SNGAN", "SNGAN (hinge)"),
+    "cgan": ModelInfo("gan", "cgan", "CGAN", "Class-conditional GAN"),
+    "mlp-vae": ModelInfo("vae", "mlp_vae", "MLPVAE", "MLP VAE"),
     "vae": ModelInfo("vae", "vae", "VAE", "Convolutional VAE"),
+    "beta-vae": ModelInfo("vae", "beta_vae", "BetaVAE", "β-VAE"),
+    "cvae": ModelInfo("vae", "cvae", "CVAE", "Class-conditional VAE"),
+    "vqvae": ModelInfo("vae", "vqvae", "VQVAEMarginals", "VQ-VAE, independent codes"),
+    "vae-gan": ModelInfo("vae", "vae_gan", "VAEGAN", "VAE-GAN"),
     "pixel-gpt": ModelInfo("transformer", "pixel_gpt", "PixelGPT", "Pixel GPT"),
     "vqvae-gpt": ModelInfo("transformer", "vqvae_gpt", "VQVAEGPT", "VQ-VAE + GPT prior"),
+    "class-vqvae-gpt": ModelInfo(
+        "transformer", "class_vqvae_gpt", "ClassVQVAEGPT", "VQ-VAE + class-conditional GPT"
+    ),
+    "vqvae-lstm": ModelInfo("recurrent", "vqvae_lstm", "VQVAELSTM", "VQ-VAE + LSTM prior"),
+    "diffusion": ModelInfo("diffusion", "diffusion", "Diffusion", "Diffusion"),
     "train-split": ModelInfo("control", "controls", "TrainSplit", "Real training images", 2),
     "copier": ModelInfo("control", "controls", "Copier", "Copies of 1,000 training images", 2),
     "class-dropped": ModelInfo("control", "controls", "ClassDropped", "Real, one class dropped", 2),
     "blurred": ModelInfo("control", "controls", "Blurred", "Real, blurred", 2),
     "pixel-gaussian": ModelInfo("control", "controls", "PixelGaussian", "Per-pixel Gaussian"),
+    "gaussian-mixture": ModelInfo(
+        "control", "gaussian_mixture", "GaussianMixture", "Mixture of Gaussians"
+    ),
     "noise": ModelInfo("control", "controls", "Noise", "Uniform noise"),
     "distorted": ModelInfo("control", "distorted", "Distorted", "Real, one fault by degrees"),
     "planted": ModelInfo("control", "planted", "Planted", "Fresh real images with copies planted"),
 }
 
-FAMILIES = ("gan", "vae", "transformer", "control")
+FAMILIES = ("gan", "vae", "transformer", "recurrent", "diffusion", "control")
 
 
 def resolve(spec: ModelSpec, where: str = "model") -> Spec:

@@ -32,6 +32,7 @@ class ClosedForm:
 
     name = "fit"
     share = 1.0
+    batches = 1
 
     def __init__(self, control: Control):
         self.network = control
@@ -44,7 +45,7 @@ class ClosedForm:
     def prepare_flops(self, n: int) -> int:
         return 0
 
-    def step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         raise TypeError("a control has no training step")
 
     def step_flops(self, batch_size: int) -> int:

@@ -81,6 +81,7 @@ class Adversarial:
 
     name = "adversarial"
     share = 1.0
+    batches = 1
 
     def __init__(self, model: DCGAN):
         params = model.params
@@ -98,7 +99,7 @@ class Adversarial:
     def prepare_flops(self, n: int) -> int:
         return 0
 
-    def step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         G, D = self.model.G, self.model.D
         x = to_unit(batch, self.model.data.levels)
         fake = G(self.model.noise(len(batch), generator))

@@ -14,8 +14,10 @@ class Stage(Protocol):
     """One thing that is trained. Most models have one; VQ-VAE then prior has two.
 
     share: this stage's part of the model's training budget, in [0, 1].
+    batches: batches that one step takes: more than one where a critic is trained several times.
     network: what is averaged (EMA), kept at checkpoints and sampled from.
-    optimisers: by name; the loop saves and restores them.
+    optimisers: by name; the loop sets their step sizes and weight decay, limits the gradients that
+    they step by, and saves and restores them.
     """
 
     @property
@@ -25,14 +27,17 @@ class Stage(Protocol):
     def share(self) -> float: ...
 
     @property
+    def batches(self) -> int: ...
+
+    @property
     def network(self) -> nn.Module: ...
 
     @property
     def optimisers(self) -> Mapping[str, torch.optim.Optimizer]: ...
 
     def prepare(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """What batches are drawn from, given all training images (N, C, H, W) uint8 with their
-        labels (N,) int64.
+        """What batches are drawn from, one row an image, given all training images (N, C, H, W)
+        uint8 with their labels (N,) int64.
 
         Called when the stage begins, with the stages before it finished and averaged, and again
         on resuming, with a generator in the same state.
@@ -43,12 +48,13 @@ class Stage(Protocol):
         """FLOPs of `prepare` on n images."""
         ...
 
-    def step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """One full cycle of updates on a batch; detached scalars to log (losses, norms)."""
+    def step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """One full cycle of updates on `batches` batches at once, rows of what was prepared with
+        the labels of their images; detached scalars to log (losses, norms)."""
         ...
 
     def step_flops(self, batch_size: int) -> int:
-        """FLOPs of `step`, by formula; 0 for a stage that has no steps."""
+        """FLOPs of `step` with batches of this size, by formula; 0 for a stage without steps."""
         ...
 
 

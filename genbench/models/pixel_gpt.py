@@ -40,6 +40,7 @@ class NextPixel:
 
     name = "next-pixel"
     share = 1.0
+    batches = 1
 
     def __init__(self, model: PixelGPT):
         self.network = model.gpt
@@ -51,7 +52,7 @@ class NextPixel:
     def prepare_flops(self, n: int) -> int:
         return 0
 
-    def step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         loss = self.network.negative_log_likelihood(batch).mean()
         optimiser = self.optimisers["gpt"]
         optimiser.zero_grad()

@@ -71,6 +71,7 @@ class ELBO:
 
     name = "elbo"
     share = 1.0
+    batches = 1
 
     def __init__(self, model: VAE):
         self.model = model
@@ -85,7 +86,7 @@ class ELBO:
     def prepare_flops(self, n: int) -> int:
         return 0
 
-    def step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         distortion, rate = self.model.elbo_terms(batch, generator)
         loss = (distortion + rate).mean()
         optimiser = self.optimisers["vae"]

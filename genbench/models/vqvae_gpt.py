@@ -140,6 +140,7 @@ class Autoencoding:
     """First stage: a step of Adam on distortion and commitment; the codebook follows."""
 
     name = "autoencoder"
+    batches = 1
 
     def __init__(self, model: VQVAEGPT):
         self.model = model
@@ -155,7 +156,7 @@ class Autoencoding:
     def prepare_flops(self, n: int) -> int:
         return 0
 
-    def step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         net = self.network
         h = net.encoder(to_unit(batch, self.model.data.levels))
         rows = _rows(h.detach())
@@ -191,6 +192,7 @@ class NextCode:
     """Second stage: a step of AdamW on the codes' negative log-likelihood."""
 
     name = "prior"
+    batches = 1
 
     def __init__(self, model: VQVAEGPT):
         self.model = model
@@ -207,7 +209,7 @@ class NextCode:
         encoder, quantise, _ = self.model.layer_flops()
         return n * (sum(encoder) + quantise)
 
-    def step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         loss = self.network.negative_log_likelihood(batch).mean()
         optimiser = self.optimisers["gpt"]
         optimiser.zero_grad()

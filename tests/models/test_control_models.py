@@ -122,7 +122,7 @@ def test_a_control_has_no_step_and_no_parameter(fitted, name):
     model = fitted(name)
     assert list(model.parameters()) == []
     with pytest.raises(TypeError, match="no training step"):
-        model.stages[0].step(torch.zeros(1), generator())
+        model.stages[0].step(torch.zeros(1), torch.zeros(1), generator())
 
 
 def test_a_control_samples_from_what_it_was_fitted_to_and_state_dict_carries_it(fitted, make_model):

@@ -22,7 +22,7 @@ def generator():
 def test_losses_are_those_of_the_paper(make_model, batch):
     model = make_model("dcgan").train()
     twin = make_model("dcgan").train()
-    values = model.stages[0].step(batch, generator())
+    values = model.stages[0].step(batch, torch.zeros(len(batch)).long(), generator())
 
     # E[log D(x)] + E[log(1 - D(G(z)))], and the non-saturating E[log D(G(z))] under the new D.
     x = to_unit(batch, 17)
@@ -36,7 +36,7 @@ def test_losses_are_those_of_the_paper(make_model, batch):
 def test_gradient_norms_are_those_of_the_losses(make_model, batch):
     model = make_model("dcgan").train()
     twin = make_model("dcgan").train()
-    values = model.stages[0].step(batch, generator())
+    values = model.stages[0].step(batch, torch.zeros(len(batch)).long(), generator())
     fake = twin.G(twin.noise(len(batch), generator()))
     real_logits, fake_logits = twin.D(to_unit(batch, 17)), twin.D(fake.detach())
     loss_D = -(logsigmoid(real_logits).mean() + logsigmoid(-fake_logits).mean())
@@ -56,7 +56,7 @@ def test_each_player_moves_its_own_weights_only(make_model, batch):
     step.optimisers["D"].step = lambda: seen.update(
         {k: p.grad.clone() for k, p in model.D.named_parameters()}
     )
-    step.step(batch, generator())
+    step.step(batch, torch.zeros(len(batch)).long(), generator())
     for name, p in model.D.named_parameters():
         assert torch.equal(p, before[f"D.{name}"])
         assert torch.equal(p.grad, seen[name])
@@ -68,7 +68,7 @@ def test_d_takes_no_gradient_to_g(make_model, batch):
     step = model.stages[0]
     seen = []
     step.optimisers["D"].step = lambda: seen.extend(p.grad for p in model.G.parameters())
-    step.step(batch, generator())
+    step.step(batch, torch.zeros(len(batch)).long(), generator())
     assert seen == [None] * len(list(model.G.parameters()))
 
 
@@ -78,7 +78,7 @@ def test_accuracy_counts_real_and_fake_alike(make_model, batch):
     with torch.no_grad():
         last.weight.zero_()
         last.bias.fill_(3.0)  # D takes everything for real
-    values = model.stages[0].step(batch, generator())
+    values = model.stages[0].step(batch, torch.zeros(len(batch)).long(), generator())
     assert values["accuracy_D"] == 0.5
 
 

@@ -33,7 +33,7 @@ def test_training_brings_the_bits_down(make_model, images):
     stage = model.stages[0]
     batch = stage.prepare(images, torch.zeros(8), torch.Generator())
     for _ in range(60):
-        values = stage.step(batch, torch.Generator())
+        values = stage.step(batch, torch.zeros(len(batch)).long(), torch.Generator())
     model.eval()
     with torch.no_grad():
         bits = model.bits_per_dim(images, torch.Generator()).mean().item()

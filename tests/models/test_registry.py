@@ -97,7 +97,7 @@ def test_a_step_returns_detached_finite_scalars_and_moves_the_weights(make_model
     for stage in model.stages:
         batch = stage.prepare(images, labels, generator)[:16]
         before = [p.clone() for p in stage.network.parameters()]
-        values = stage.step(batch, generator)
+        values = stage.step(batch, torch.zeros(len(batch)).long(), generator)
         assert all(value.ndim == 0 for value in values.values())
         assert all(not value.requires_grad for value in values.values())
         assert all(torch.isfinite(value) for value in values.values())

@@ -105,7 +105,9 @@ def test_bits_per_dim_are_the_negative_bound_per_pixel(make_model, images):
 def test_a_step_descends_the_negative_bound(make_model, images):
     model = make_model("vae", learning_rate=0.003).train()
     stage = model.stages[0]
-    values = [stage.step(images, generator(step)) for step in range(60)]
+    values = [
+        stage.step(images, torch.zeros(len(images)).long(), generator(step)) for step in range(60)
+    ]
     assert values[-1]["loss"] < 0.9 * values[0]["loss"]
     first = values[0]
     torch.testing.assert_close(first["loss"], first["distortion"] + first["rate"])

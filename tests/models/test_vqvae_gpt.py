@@ -147,7 +147,7 @@ def test_the_gradient_passes_straight_through(make_model, images):
     model.params = model.params.model_copy(update={"commitment": 0.0})
     stage.optimisers["vqvae"].step = lambda: None
     model.train()
-    stage.step(images, generator())
+    stage.step(images, torch.zeros(len(images)).long(), generator())
     torch.testing.assert_close(net.encoder[0].weight.grad, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -158,7 +158,7 @@ def test_the_loss_is_distortion_and_weighted_commitment(make_model, images):
         codes = model.codes(images)
         commitment = (h - model.lookup(codes)).square().sum((1, 2, 3)).mean()
         distortion = -model.vqvae.likelihood.log_prob(images, model.decode(codes)).mean()
-    values = model.stages[0].step(images, generator())
+    values = model.stages[0].step(images, torch.zeros(len(images)).long(), generator())
     torch.testing.assert_close(values["commitment"], commitment)
     torch.testing.assert_close(values["distortion"], distortion)
     torch.testing.assert_close(values["loss"], distortion + 0.5 * commitment)
@@ -173,7 +173,7 @@ def test_the_second_stage_learns_the_codes_of_the_finished_first(make_model, ima
     first, second = model.stages
     prepared = second.prepare(images, torch.zeros(24), generator())
     assert torch.equal(prepared, model.codes(images))
-    second.step(prepared[:16], generator())
+    second.step(prepared[:16], torch.zeros(len(prepared[:16])).long(), generator())
     assert all(torch.equal(v, before[k]) for k, v in model.vqvae.state_dict().items())
     assert first.share + second.share == 1
 
