@@ -91,8 +91,9 @@ def prdc(
     phi_g, phi_r = (x - reference.centre).float(), reference.phi
     (radius_g,) = radii(phi_g, k_support)
     n, m = len(phi_g), len(phi_r)
-    inside_r = torch.zeros(n, dtype=torch.bool, device=x.device)
-    inside_g = torch.zeros(m, dtype=torch.bool, device=x.device)
+    # How far outside the nearest ball a point is: of each sample, and of each real image.
+    outside_r = torch.empty(n, device=x.device)
+    outside_g = torch.full((m,), math.inf, device=x.device)
     balls = torch.zeros(n, dtype=torch.float64, device=x.device)
     nearest_sample = torch.full((m,), math.inf, device=x.device)
     realism = torch.empty(n, dtype=torch.float64, device=x.device)
@@ -104,12 +105,15 @@ def prdc(
     for rows, d2 in squared_distances(phi_g, phi_r):
         # Floats throughout: to compare and reduce booleans takes several times as long.
         scratch = memory[: len(d2)]
-        inside_r[rows] = torch.sub(d2, reference.support, out=scratch).amin(1) <= 0
-        inside_g |= torch.sub(d2, radius_g[rows, None], out=scratch).amin(0) <= 0
+        outside_r[rows] = torch.sub(d2, reference.support, out=scratch).amin(1)
+        reach = torch.sub(d2, radius_g[rows, None], out=scratch).amin(0)
+        torch.minimum(outside_g, reach, out=outside_g)
         balls[rows] = torch.le(d2, reference.density, out=scratch).sum(1).double()
         nearest_sample = torch.minimum(nearest_sample, d2.amin(0))
         depth = d2.clamp_min_(least).mul_(squared_curvature)
         realism[rows] = depth.amin(1).double().rsqrt()
+    inside_r = decided(outside_r, phi_g, phi_r, reference.support, k_support)
+    inside_g = decided(outside_g, phi_r, phi_g, radius_g, k_support)
     equal = [
         name
         for name, radius in (("samples", radius_g), ("real images", reference.support))
@@ -125,6 +129,31 @@ def prdc(
         realism_low=quantile(realism, 0.1, flag),
         realism_per_sample=realism,
     )
+
+
+def decided(
+    outside: Tensor, points: Tensor, centres: Tensor, squared_radii: Tensor, k: int
+) -> Tensor:
+    """Whether each point (N, D) is in any of the balls around the centres (M, D) that reach to
+    their k-th nearest other, bool (N,), given its smallest squared distance less a squared radius.
+
+    Where float32 cannot tell which side of a ball's surface a point is on, float64 does.
+    """
+    inside = outside <= 0
+    norms = centres.square().sum(1)
+    tolerance = EQUAL * (points.square().sum(1) + norms.max())
+    for i in torch.nonzero((outside.abs() <= tolerance) & (tolerance > 0)).flatten().tolist():
+        difference = points[i].double() - centres.double()
+        d2 = difference.square().sum(1)
+        near = torch.nonzero((d2 - squared_radii).abs() <= tolerance[i]).flatten()
+        inside[i] = any(bool(d2[j] <= _squared_radius(centres, int(j), k)) for j in near)
+    return inside
+
+
+def _squared_radius(centres: Tensor, index: int, k: int) -> Tensor:
+    """Squared distance float64 of a centre to its k-th nearest other."""
+    d2 = (centres[index].double() - centres.double()).square().sum(1)
+    return d2.kthvalue(k + 1).values  # each is its own nearest
 
 
 def _check_k(k_support: int, k_density: int) -> None:

@@ -206,3 +206,23 @@ def test_hostile_input(samples, reference, k, message):
 def test_k_is_checked_for_samples_too():
     with pytest.raises(ValueError, match="k: expected numbers >= 1, got 3 and 0"):
         prdc(draw(0), manifold(draw(1)), k_density=0)
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_surface_that_float32_cannot_resolve_is_decided_in_float64(side):
+    """Samples a thousandth of a radius inside, or outside, of a real image's ball, far from the
+    centre: squared norms are 10^8 times the difference."""
+    k, rng = 3, np.random.default_rng(0)
+    real = 0.01 * rng.normal(size=(400, 16)) + rng.choice([-3, 3], size=(400, 1))
+    real = real.astype(np.float32).astype(np.float64)
+    radii = np.sort(np.linalg.norm(real[:, None] - real[None], axis=2), axis=1)[:, k]
+    # Away from all others, so that no other ball holds the sample.
+    out = np.argsort(-radii)[:8]
+    away = real[out] - 3 * np.sign(real[out])
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    samples = real[out] + away * (radii[out] * (1 + side * 1e-3))[:, None]
+    distances = np.linalg.norm(samples[:, None] - real[None], axis=2)
+    expected = (distances <= radii).any(1).mean()
+    assert expected == 1 if side < 0 else expected < 1
+    found = prdc(torch.from_numpy(samples), manifold(torch.from_numpy(real)))
+    assert found.precision.value == expected
