@@ -43,6 +43,21 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def changes(cls: type[Spec], value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`value`, shown to be good for fields of `cls`, all of which have defaults. Raises ValueError
+    for an unknown field or a value that it does not take."""
+    for name in value:
+        if name not in cls.model_fields:
+            raise ValueError(unknown("key", name, cls.model_fields))
+    try:
+        cls.model_validate(dict(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][:1])
+        raise ValueError(f"{place}: {first['msg']} (found {first['input']!r})") from None
+    return value
+
+
 class DataSpec(Spec):
     """A data set as one cell sees it. `fraction` keeps the first part of the training split;
     `held_out` is the share of what is kept that the model never sees, picked at random, so that
@@ -150,7 +165,8 @@ class EvaluationSpec(Spec):
     are also measured in the others and for what a classifier learns from them, which cost more than
     all else together. inception_sha256: of the user's Inception weights, where there are any.
     redraws: further sets of final samples from the same weights, to tell sampling from training.
-    importance_samples: K of the importance-weighted bound.
+    importance_samples: K of the importance-weighted bound, which costs K decodings an image and is
+    taken of the first `importance_images` of each split.
     likelihood_images: training images whose likelihood is taken, beside all held-out ones.
     A model has collapsed when its samples cover fewer than `min_classes` (as a share of the
     classes), or their class entropy is under `min_entropy` (as a share of its maximum).
@@ -166,6 +182,7 @@ class EvaluationSpec(Spec):
     projections: int = Field(256, gt=0)
     redraws: int = Field(2, ge=0)
     importance_samples: int = Field(50, gt=0)
+    importance_images: int = Field(2_000, gt=1)
     likelihood_images: int = Field(10_000, gt=1)
     min_classes: Fraction = 0.5
     min_entropy: Fraction = 0.5
@@ -273,6 +290,13 @@ class Scale(Spec):
     models: dict[str, dict[str, Scalar]] = {}
     speed: dict[str, dict[str, Scalar]] = {}
 
+    @field_validator("speed")
+    @classmethod
+    def _of_training(cls, speed: dict[str, dict[str, Scalar]]) -> dict[str, dict[str, Scalar]]:
+        for fields in speed.values():
+            changes(TrainSpec, fields)
+        return speed
+
     def train_of(self, model: str, changed: Mapping[str, Scalar]) -> TrainSpec:
         """How a model is trained, with what a suite changes."""
         fields = self.train.model_dump() | self.speed.get(model, {}) | dict(changed)
@@ -299,13 +323,16 @@ class Grid(Spec):
     budget: Fraction = 1.0
     train: dict[str, Scalar] = {}
 
+    @field_validator("train")
+    @classmethod
+    def _of_training(cls, train: dict[str, Scalar]) -> Mapping[str, Scalar]:
+        return changes(TrainSpec, train)
+
     @property
     def changed(self) -> dict[str, Scalar]:
         return {**({"budget": self.budget} if self.budget < 1 else {}), **self.train}
 
-    def cells(
-        self, modality: str, scale: Scale, evaluation: EvaluationSpec, seeds: int
-    ) -> list[Cell]:
+    def cells(self, modality: str, scale: Scale, seeds: int) -> list[Cell]:
         """The grid's cells at a scale, in the order of the file, seeds innermost."""
         budget = scale.budget.model_copy(
             update={"train_flops": scale.budget.train_flops * self.budget}
@@ -318,7 +345,7 @@ class Grid(Spec):
                 budget=budget,
                 train=scale.train_of(model.name, self.train),
                 sample=scale.sample,
-                evaluation=evaluation,
+                evaluation=scale.evaluation,
                 changed=self.changed,
                 seed=seed,
             )
@@ -347,32 +374,57 @@ class Endpoint(Spec):
         return metric
 
 
+class Protocol(Spec):
+    """What a suite changes of the profile's protocol: the fractions of the budget that are
+    evaluated, and fields of how many samples are drawn and how they are evaluated."""
+
+    fractions: tuple[Fraction, ...] | None = None
+    sample: dict[str, Scalar] = {}
+    evaluation: dict[str, Scalar | list[str]] = {}
+
+    @field_validator("sample")
+    @classmethod
+    def _of_sampling(cls, sample: dict[str, Scalar]) -> Mapping[str, Scalar]:
+        return changes(SampleSpec, sample)
+
+    @field_validator("evaluation")
+    @classmethod
+    def _of_evaluation(cls, evaluation: dict[str, Any]) -> Mapping[str, Any]:
+        return changes(EvaluationSpec, evaluation)
+
+    def of(self, scale: Scale) -> Scale:
+        """The scale with these changes."""
+        fractions = scale.budget.fractions if self.fractions is None else self.fractions
+        content = scale.model_dump()
+        content["budget"] |= {"fractions": fractions}
+        content["sample"] |= self.sample
+        content["evaluation"] |= self.evaluation
+        return Scale.model_validate(content)
+
+
 class Suite(Spec):
     """A named list of grids over one modality. `seeds`: no more than these, for a study that needs
-    few; `spaces`: its feature spaces in place of the profile's; `endpoint`: by what its models are
-    compared first, declared before they are run."""
+    few; `protocol`: what it changes of the profile's; `endpoint`: by what its models are compared
+    first, declared before they are run."""
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     title: str
     modality: Literal["images"]
     grids: tuple[Grid, ...] = Field(min_length=1)
     seeds: int | None = Field(None, gt=0)
-    spaces: tuple[SpaceName, ...] | None = Field(None, min_length=1)
+    protocol: Protocol = Protocol()
     endpoint: Endpoint | None = None
 
     def cells(self, profile: Profile, seeds: int | None = None) -> list[Cell]:
         """The suite's cells at a profile's scale, in the order of the file, seeds innermost."""
-        scale: Scale = getattr(profile, self.modality)
-        changed = {} if self.spaces is None else {"spaces": self.spaces}
+        scale = self.protocol.of(getattr(profile, self.modality))
         most = self.seeds or sys.maxsize
-        evaluation = scale.evaluation.model_copy(update=changed)
         return [
             cell
             for grid in self.grids
             for cell in grid.cells(
                 self.modality,
                 scale,
-                evaluation,
                 min(seeds or grid.seeds or profile.seeds, most),
             )
         ]

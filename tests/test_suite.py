@@ -69,6 +69,27 @@ def test_a_good_suite():
     assert cells[2].model.settings == {"width": 32, "latent": 8, "learning_rate": 0.01}
 
 
+def test_what_a_grid_changes_shows_in_its_cells_names_and_in_nothing_else():
+    changed = "budget: 0.25\n    seeds: 1\n    train: {schedule: cosine, warmup: 0.1}\n    models:"
+    protocol = (
+        "protocol: {fractions: [0.5, 1.0], sample: {n: 77}, evaluation: {redraws: 0}}\ngrids:"
+    )
+    text = GOOD.replace("models:", changed, 1).replace("grids:", protocol, 1)
+    profile = load_profiles()["smoke"]
+    cells, plain = (parse_suite(t, "mine.yaml").cells(profile) for t in (text, GOOD))
+    assert [cell.name for cell in cells[:2]] == [
+        "images/digits/vae[budget=0.25,schedule=cosine,warmup=0.1]/s0",
+        "images/digits/vae[budget=0.25,latent=8,learning_rate=0.01,schedule=cosine,warmup=0.1]/s0",
+    ]
+    cell, before = cells[0], plain[0]
+    assert cell.budget.train_flops == before.budget.train_flops / 4
+    assert (cell.budget.fractions, cell.sample.n, cell.evaluation.redraws) == ((0.5, 1.0), 77, 0)
+    expected = before.train.model_copy(update={"schedule": "cosine", "warmup": 0.1})
+    assert cell.train == expected
+    assert cell.train_key("cpu") != before.train_key("cpu")
+    assert len(plain) == profile.seeds * len(cells)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -95,6 +116,12 @@ def test_a_good_suite():
         ("[vae,", "[3,", "models.0"),
         ("{name: vae, latent: 8, learning_rate: 0.01}", "{latent: 8}", "models.1"),
         ("latent: 8", "params: {latent: 8}", "params"),
+        ("    models:", "    train: {schedul: linear}\n    models:", "unknown key 'schedul'; did"),
+        ("    models:", "    train: {warmup: 2}\n    models:", "warmup: Input should be less"),
+        ("    models:", "    budget: 0\n    models:", "budget: Input should be greater than 0"),
+        ("grids:", "protocol: {sample: {m: 5}}\ngrids:", "protocol.sample: unknown key 'm'"),
+        ("grids:", "protocol: {evaluation: {redraws: -1}}\ngrids:", "evaluation: redraws: Input"),
+        ("grids:", "endpoint: {metric: fdd}\ngrids:", "unknown metric 'fdd'; did you mean 'fd'?"),
         ("title:", "name: twice\ntitle:", "line 3: not valid YAML: the key 'name' is given twice"),
     ],
 )  # fmt: skip
