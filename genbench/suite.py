@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import hashlib
+import itertools
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -517,13 +518,19 @@ def read_yaml(text: str, where: str) -> Any:
         raise UserError(f"{where}: not valid YAML: {error}") from None
 
 
-def _entry(entry: Any, params: bool) -> Any:
-    """A grid's entry: a bare name, or a mapping with `name` and, for a model, its parameters."""
+def _entries(entry: Any, params: bool) -> list[Any]:
+    """What an entry of a grid's list stands for: a bare name; or a mapping with `name` and, for a
+    model, its parameters, of which those that are lists take each of their values in turn."""
     if isinstance(entry, str):
-        return {"name": entry}
-    if params and isinstance(entry, Mapping) and "name" in entry:
-        return {"name": entry["name"], "params": {k: v for k, v in entry.items() if k != "name"}}
-    return entry
+        return [{"name": entry}]
+    if not (params and isinstance(entry, Mapping) and "name" in entry):
+        return [entry]
+    axes = [
+        [(key, each) for each in (value if isinstance(value, list) else [value])]
+        for key, value in entry.items()
+        if key != "name"
+    ]
+    return [{"name": entry["name"], "params": dict(chosen)} for chosen in itertools.product(*axes)]
 
 
 def _grid(grid: Any) -> Any:
@@ -531,7 +538,7 @@ def _grid(grid: Any) -> Any:
     if not isinstance(grid, dict):
         return grid
     entries = {
-        key: [_entry(entry, params) for entry in grid[key]]
+        key: [each for entry in grid[key] for each in _entries(entry, params)]
         for key, params in (("datasets", False), ("models", True))
         if isinstance(grid.get(key), list)
     }

@@ -69,6 +69,15 @@ def test_a_good_suite():
     assert cells[2].model.settings == {"width": 32, "latent": 8, "learning_rate": 0.01}
 
 
+def test_lists_of_values_are_taken_in_turn():
+    text = GOOD.replace("latent: 8, learning_rate: 0.01", "latent: [2, 8], learning_rate: [0.1, 1]")
+    models = parse_suite(text, "mine.yaml").grids[0].models
+    found = [model.params for model in models if model.params]
+    assert found == [
+        {"latent": latent, "learning_rate": rate} for latent in (2, 8) for rate in (0.1, 1)
+    ]
+
+
 def test_what_a_grid_changes_shows_in_its_cells_names_and_in_nothing_else():
     changed = "budget: 0.25\n    seeds: 1\n    train: {schedule: cosine, warmup: 0.1}\n    models:"
     protocol = (
@@ -104,7 +113,7 @@ def test_what_a_grid_changes_shows_in_its_cells_names_and_in_nothing_else():
         ("latent: 8", "latent: 0", "latent: Input should be greater than 0"),
         ("latent: 8", "latent: wide", "latent: Input should be a valid integer"),
         ("learning_rate: 0.01", "learning_rate: .inf", "learning_rate: expected a finite number"),
-        ("learning_rate: 0.01", "learning_rate: [1]", "learning_rate: expected a finite number"),
+        ("learning_rate: 0.01", "learning_rate: [[1]]", "learning_rate: expected a finite number"),
         ("fraction: 0.1", "fraction: 0", "fraction: Input should be greater than 0"),
         ("fraction: 0.1", "fraction: 1.5", "fraction: Input should be less than or equal to 1"),
         ("fraction: 0.1", "fraction: .nan", "fraction"),
