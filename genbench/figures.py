@@ -18,7 +18,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterSciNotation, NullFormatter
 
 from genbench.analysis import final, in_order, progress
@@ -36,11 +35,21 @@ COLOURS = {
     "gan": "#0072B2",
     "vae": "#D55E00",
     "transformer": "#009E73",
+    "recurrent": "#E69F00",
+    "diffusion": "#CC79A7",
     "control": "#6E6E6E",
 }
 # Models of one family differ by dash and marker.
-DASHES = ("-", "--", ":", "-.")
-MARKERS = ("o", "s", "D", "^", "v")
+DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
+MARKERS = ("o", "s", "D", "^", "v", "P")
+FAMILY_TITLES = {
+    "gan": "GANs",
+    "vae": "VAEs",
+    "transformer": "Transformers",
+    "recurrent": "Recurrent",
+    "diffusion": "Diffusion",
+    "control": "Controls",
+}
 
 AXES = {
     "train_flops": "training FLOPs",
@@ -146,54 +155,71 @@ def sample_grid(
 
 def quality_versus_compute(
     results: Results,
+    dataset: str,
     *,
     metric: str = "fd",
     label: str = "FD",
-    against: Sequence[str] = ("train_flops", "examples"),
+    against: str = "train_flops",
     timed: Sequence[str] | None = None,
 ) -> Figure:
-    """A metric on validation against what had been spent: thin lines are seeds, thick ones their
-    means. Grey lines are the real training images and the per-pixel Gaussian.
+    """A metric on validation against what had been spent on one data set, one panel a family: lines
+    are means over seeds, bands their 95% t intervals, pale lines the other families' models. Dashed
+    and dotted are the real training images and the per-pixel Gaussian.
 
-    timed: cells whose seconds may be shown (all by default).
+    against: a key of AXES. timed: cells whose seconds may be shown (all by default).
     """
     table = progress(results, metric)
-    controls = final(results, metric, "validation").set_index("dataset")
-    names = datasets(results)
-    fig, axes = axes_grid(len(names), len(against), 7.6 / len(against), 3.1, sharey="row")
-    shown: dict[str, Line2D] = {}
-    for row, dataset in enumerate(names):
-        for column, x in enumerate(against):
-            ax = axes[row, column]
-            on_it = table[table["dataset"] == dataset]
-            if x == "seconds" and timed is not None:
-                on_it = on_it[on_it["cell"].isin(timed)]
-            for name in models(results):
-                lines = on_it[on_it["model"] == name]
-                if lines.empty:
-                    continue
-                form = look(name)
-                sns.lineplot(
-                    lines, x=x, y="value", units="seed", estimator=None, ax=ax, legend=False,
-                    color=form["color"], linestyle=form["linestyle"], linewidth=0.8, alpha=0.45,
-                )  # fmt: skip
-                mean = lines.groupby("fraction")[[x, "value"]].mean()
-                (shown[MODELS[name].title],) = ax.plot(
-                    mean[x], mean["value"], linewidth=2, markersize=4, **form
-                )
-            for control, dash in (("train-split", "--"), ("pixel-gaussian", ":")):
-                rows = controls[controls["model"] == control]
-                value = rows.loc[rows.index == dataset, "value"].mean()
-                if np.isfinite(value) and value > 0:
-                    shown[MODELS[control].title] = ax.axhline(
-                        value, color=COLOURS["control"], linestyle=dash, linewidth=1.2
-                    )
-            ax.set(xscale="log", yscale="log", xlabel=AXES[x], title=dataset_title(dataset))
-            ax.set_ylabel(f"{label}, validation" if column == 0 else "")
-            _log_ticks(ax.xaxis)
-            _log_ticks(ax.yaxis, plain=True)
-    _legend_below(fig, shown)
+    table = table[table["dataset"] == dataset]
+    if against == "seconds" and timed is not None:
+        table = table[table["cell"].isin(timed)]
+    controls = final(results, metric, "validation")
+    controls = controls[controls["dataset"] == dataset]
+    there = [name for name in models(results) if name in set(table["model"])]
+    families = list(dict.fromkeys(MODELS[name].family for name in there))
+    columns = min(2, max(1, len(families)))
+    rows = -(-len(families) // columns) or 1
+    fig, axes = axes_grid(rows, columns, 7.6 / columns, 3.0, sharex=True, sharey=True)
+    for ax in axes.flat[len(families) :]:
+        ax.axis("off")
+    for ax, family in zip(axes.flat, families, strict=False):
+        for name in there:
+            points = _over_seeds(table[table["model"] == name], against)
+            if MODELS[name].family != family:
+                ax.plot(points[against], points["mean"], color="#D5D5D5", linewidth=1, zorder=1)
+                continue
+            form = look(name)
+            ax.plot(
+                points[against], points["mean"], linewidth=1.8, markersize=4, **form,
+                label=textwrap.fill(MODELS[name].title, 28),
+            )  # fmt: skip
+            low = points["low"].clip(lower=points["mean"] / 10)  # an axis of logarithms has no zero
+            ax.fill_between(
+                points[against], low, points["high"], color=form["color"], alpha=0.13, linewidth=0
+            )
+        for control, dash in (("train-split", "--"), ("pixel-gaussian", ":")):
+            value = controls.loc[controls["model"] == control, "value"].mean()
+            if np.isfinite(value) and value > 0:
+                ax.axhline(value, color=COLOURS["control"], linestyle=dash, linewidth=1.2)
+        ax.set(xscale="log", yscale="log", title=FAMILY_TITLES[family])
+        ax.legend(fontsize=7.5, loc="best")
+    for ax in axes[:, 0]:
+        ax.set_ylabel(f"{label}, validation")
+    for ax in axes[-1]:
+        ax.set_xlabel(AXES[against])
+    for ax in axes.flat[: len(families)]:
+        _log_ticks(ax.xaxis)
+        _log_ticks(ax.yaxis, plain=True)
     return fig
+
+
+def _over_seeds(rows: pd.DataFrame, against: str) -> pd.DataFrame:
+    """Of one model at each fraction of the budget: the mean of what was spent, and of the value
+    with its interval; no interval where there are fewer than two seeds."""
+    out = []
+    for _, group in rows.groupby("fraction"):
+        value = mean_interval(group["value"].to_numpy())
+        out.append((group[against].mean(), value.estimate, value.low, value.high))
+    return pd.DataFrame(out, columns=[against, "mean", "low", "high"])
 
 
 def _log_ticks(axis: Axis, *, plain: bool = False) -> None:

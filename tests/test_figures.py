@@ -98,7 +98,7 @@ def test_data_sets_and_models_come_in_the_books_order(results):
 def drawings(results: Results):
     fd = analysis.final(results, "fd")
     yield lambda: figures.sample_grid(results, "mnist", ["dcgan", "vae"], seed=1)
-    yield lambda: figures.quality_versus_compute(results, against=("train_flops", "seconds"))
+    yield lambda: figures.quality_versus_compute(results, "mnist", against="seconds")
     yield lambda: figures.every_seed(fd, "FD", log=True)
     yield lambda: figures.bars(analysis.costs(results, "train_seconds"), "seconds")
     yield lambda: figures.logged(results, "vae", ["loss"], log=True)
