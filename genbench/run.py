@@ -231,11 +231,15 @@ def run_cells(args: argparse.Namespace, target: str) -> int:
     if todo:
         from genbench.data import fetch
         from genbench.engines import local
+        from genbench.features import spaces
         from genbench.progress import Display
         from genbench.training import check_budget
 
         check_budget([cell for cell, _ in todo.values()])
-        fetch(sorted({cell.data.name for cell, _ in todo.values()}))
+        wanted = sorted({cell.data.name for cell, _ in todo.values()})
+        fetch(wanted)
+        for name in wanted:  # what cannot be judged is refused now, not after hours of training
+            spaces.load("classifier", name)
         # A control has no training: it takes about a tenth of a trained cell's time.
         display = Display([0.1 if cell.is_control else 1.0 for cell, _ in todo.values()])
         try:
@@ -413,11 +417,15 @@ def rebuild_tables(args: argparse.Namespace) -> int:
 
 
 def get_data(args: argparse.Namespace) -> int:
-    """`data`: fetch and check the named data sets, or all of them."""
-    from genbench.data import DATASETS, fetch
+    """`data`: fetch and check the named data sets, or whatever can be had of all."""
+    from genbench.data import fetch
 
-    rows = fetch(args.names or list(DATASETS))
-    show(args, rows, {}, f"{len(rows)} data sets checked")
+    rows = fetch(args.names or None)
+    absent = [row["reason"] for row in rows if row["status"] != "ok"]
+    closing = "\n".join([f"{len(rows) - len(absent)} data sets checked", *absent])
+    if not args.json:  # a reason is too long for a table
+        rows = [{key: value for key, value in row.items() if key != "reason"} for row in rows]
+    show(args, rows, {}, closing)
     return 0
 
 

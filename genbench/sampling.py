@@ -74,13 +74,16 @@ def draw(cell: Cell, model: Model, n: int, generator: torch.Generator) -> np.nda
 
 
 def save_grid(images: np.ndarray, levels: int, path: Path, rows: int = 8) -> None:
-    """The first rows*rows of the images (N, 1, H, W), in their order, as one grey PNG."""
-    tiles = images[: rows * rows, 0].astype(np.float32) * (255 / (levels - 1))
-    tiles = np.pad(tiles.round().astype(np.uint8), ((0, 0), (1, 1), (1, 1)), constant_values=128)
-    height, width = tiles.shape[1:]
+    """The first rows*rows of the images (N, 1 or 3, H, W), in their order, as one PNG, in grey or
+    in colour."""
+    tiles = images[: rows * rows].astype(np.float32) * (255 / (levels - 1))
+    margin = ((0, 0), (0, 0), (1, 1), (1, 1))
+    tiles = np.pad(tiles.round().astype(np.uint8), margin, constant_values=128)
+    channels, height, width = tiles.shape[1:]
     rows = min(rows, len(tiles))
     columns = len(tiles) // rows
-    grid = tiles[: rows * columns].reshape(rows, columns, height, width)
-    picture = grid.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
+    grid = tiles[: rows * columns].reshape(rows, columns, channels, height, width)
+    picture = grid.transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)
     with atomic(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG")
+        # PIL takes grey without an axis of channels.
+        Image.fromarray(picture[:, :, 0] if channels == 1 else picture).save(temporary, "PNG")

@@ -279,8 +279,9 @@ class Cell(Spec):
 class Scale(Spec):
     """What a profile says of one modality.
 
-    models: each model's sizes, and settings chosen by the pilot runs. speed: the fields of `train`
-    that a model has otherwise, as measured to be fastest on the profile's kind of device.
+    models: each model's sizes, and settings chosen by the pilot runs. leave_out: models that are
+    not run at this scale. speed: the fields of `train` that a model has otherwise, as measured to
+    be fastest on the profile's kind of device.
     """
 
     datasets: tuple[str, ...]
@@ -289,6 +290,7 @@ class Scale(Spec):
     sample: SampleSpec = SampleSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     models: dict[str, dict[str, Scalar]] = {}
+    leave_out: tuple[str, ...] = ()
     speed: dict[str, dict[str, Scalar]] = {}
 
     @field_validator("speed")
@@ -353,6 +355,7 @@ class Grid(Spec):
             for data in self.datasets
             if data.name in scale.datasets
             for model in self.models
+            if model.name not in scale.leave_out
             for seed in range(seeds)
         ]
 

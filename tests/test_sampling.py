@@ -119,6 +119,21 @@ def test_a_picture_shows_the_first_images_in_their_order(tmp_path):
     assert (tiles[:, 0] == 128).all()
 
 
+def test_a_picture_in_colour_shows_red_green_and_blue(tmp_path):
+    images = np.zeros((64, 3, 4, 5), np.uint8)
+    images[:, 0] = np.arange(64)[:, None, None]
+    images[:, 1, :2] = 100  # the upper half
+    images[:, 2, :, 4] = 255  # the rightmost column
+    save_grid(images, 256, tmp_path / "grid.png")
+    image = Image.open(tmp_path / "grid.png")
+    assert image.mode == "RGB"
+    picture = np.asarray(image)
+    assert picture.shape == (8 * 6, 8 * 7, 3)
+    tiles = picture.reshape(8, 6, 8, 7, 3).transpose(0, 2, 4, 1, 3).reshape(64, 3, 6, 7)
+    np.testing.assert_array_equal(tiles[:, :, 1:-1, 1:-1], images)
+    assert (tiles[..., 0, :] == 128).all()
+
+
 @pytest.mark.parametrize("n", [1, 5, 8, 20, 63])
 def test_a_picture_of_few_images(tmp_path, n):
     save_grid(np.zeros((n, 1, 4, 4), np.uint8), 17, tmp_path / "grid.png")

@@ -1,4 +1,4 @@
-"""Real data, checked by sha256 before use: `DATASETS`, `load(name)` and `fetch(names)`."""
+"""Real data, checked by checksums before use: `DATASETS`, `load(name)` and `fetch(names)`."""
 
 from __future__ import annotations
 
@@ -29,24 +29,34 @@ def load(name: str) -> ImageData:
     return load_images(info(name).name)
 
 
-def fetch(names: Iterable[str]) -> list[dict[str, Any]]:
+def fetch(names: Iterable[str] | None = None) -> list[dict[str, Any]]:
     """Have each data set at hand and checked: one row each, for the CLI command `data`.
 
-    Columns: name, source (where it came from this time), path, train, validation, test (numbers
-    of images), licence, status ("ok"). Raises UserError as `load` does.
+    names: None asks for whatever can be had of all of them: the row of one that no source has then
+    says why, where a name would raise. Columns: name, source (where it came from this time), path,
+    train, validation, test (numbers of images), licence, status ("ok" or "unavailable") and reason.
+    Raises UserError as `load` does.
     """
     rows = []
-    for name in names:
+    for name in DATASETS if names is None else names:
         known = info(name)
-        obtained = sources.obtain(name)
+        source, path, status, reason = "", "", "ok", ""
+        try:
+            obtained = sources.obtain(name)
+            source, path = obtained.source, str(obtained.path)
+        except sources.Unavailable as error:
+            if names is not None:
+                raise
+            status, reason = "unavailable", str(error)
         rows.append(
             {
                 "name": name,
-                "source": obtained.source,
-                "path": str(obtained.path),
+                "source": source,
+                "path": path,
                 **known.sizes,
                 "licence": known.licence,
-                "status": "ok",
+                "status": status,
+                "reason": reason,
             }
         )
     return rows

@@ -2,7 +2,9 @@
 
 Splits are constants of a data set. MNIST and Fashion-MNIST: the first 50,000 official training
 images train, the last 10,000 validate, the official test set tests. Digits: one fixed permutation,
-50 images of each class for test, 20 for validation, the rest for training.
+50 images of each class for test, 20 for validation, the rest for training. CIFAR-10: of each class,
+the last 500 images in the order of the five training batches validate (5,000 in all), the other
+45,000 train, the official test batch tests.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from genbench.data import sources
 
 SPLIT_RULE_VERSION = 1
 DIGITS_SEED = 20  # of the digits' one permutation: a constant of the data set, not a setting
+CIFAR_HELD_OUT = 500  # images of each class that validate: a constant of the data set, too
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,9 @@ class DatasetInfo:
     """What is known of an image data set without loading it.
 
     `shape` is (C, H, W); pixels are integers in 0..levels-1; `sizes` maps split to number of
-    images; `fingerprint` is a sha256 hex digest over the sha256 of the decompressed files and the
-    version of the split rule, so it changes when, and only when, the arrays can.
+    images; `fingerprint` is a sha256 hex digest over the checksums of the decompressed files
+    (sha256, of CIFAR-10 md5) and the version of the split rule, so it changes when, and only when,
+    the arrays can.
     """
 
     name: str
@@ -64,7 +68,7 @@ class ImageData:
 
 
 def _fingerprint(name: str) -> str:
-    files = sorted(sources.SHA256[name].items())
+    files = sorted(sources.checksums(name).items())
     return hashlib.sha256(f"{name} {files} splits {SPLIT_RULE_VERSION}".encode()).hexdigest()
 
 
@@ -96,6 +100,9 @@ GARMENT_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+OBJECT_NAMES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
 
 IMAGE_DATASETS: dict[str, DatasetInfo] = {
     info.name: info
@@ -112,6 +119,11 @@ IMAGE_DATASETS: dict[str, DatasetInfo] = {
             "fashion-mnist", (1, 28, 28), 256, GARMENT_NAMES, (50_000, 10_000, 10_000), "MIT",
             "Fashion-MNIST, Xiao, Rasul and Vollgraf 2017, Zalando SE",
         ),
+        _info(
+            "cifar10", (3, 32, 32), 256, OBJECT_NAMES, (45_000, 5_000, 10_000),
+            "none stated; cite the source",
+            "CIFAR-10, Krizhevsky 2009, Learning multiple layers of features from tiny images",
+        ),
     )
 }  # fmt: skip
 
@@ -119,8 +131,8 @@ IMAGE_DATASETS: dict[str, DatasetInfo] = {
 def load_images(name: str) -> ImageData:
     """The arrays of `name`, a key of IMAGE_DATASETS; UserError where no source has it."""
     contents = sources.obtain(name).contents
-    splits = _digits(contents) if name == "digits" else _mnist_like(contents)
-    return ImageData(IMAGE_DATASETS[name], *splits)
+    read = {"digits": _digits, "cifar10": _cifar10}.get(name, _mnist_like)
+    return ImageData(IMAGE_DATASETS[name], *read(contents))
 
 
 def _mnist_like(contents: sources.Contents) -> tuple[Split, Split, Split]:
@@ -155,12 +167,31 @@ def digits_split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     """Indices int64 of train, validation and test: 20 of each class validate, 50 test."""
     # RandomState and not default_rng: NumPy promises never to change its streams.
     order = np.random.RandomState(DIGITS_SEED).permutation(len(labels))
-    # rank[i]: how many images of the same class come before image order[i]
+    rank = _rank(labels[order])
+    return order[rank >= 70], order[(rank >= 50) & (rank < 70)], order[rank < 50]
+
+
+def _rank(labels: np.ndarray) -> np.ndarray:
+    """How many labels of the same class come before each, int64 (N,)."""
     rank = np.empty(len(labels), np.int64)
     for label in np.unique(labels):
-        members = labels[order] == label
+        members = labels == label
         rank[members] = np.arange(members.sum())
-    return order[rank >= 70], order[(rank >= 50) & (rank < 70)], order[rank < 50]
+    return rank
+
+
+def _cifar10(contents: sources.Contents) -> tuple[Split, Split, Split]:
+    batches = {name: sources.batch_from_pickle(content, name) for name, content in contents.items()}
+    images, labels = (
+        np.concatenate(parts)
+        for parts in zip(*(batches[name] for name in sources.TRAIN_BATCHES), strict=True)
+    )
+    held_out = _rank(labels[::-1])[::-1] < CIFAR_HELD_OUT
+    return (
+        _split(images[~held_out], labels[~held_out]),
+        _split(images[held_out], labels[held_out]),
+        _split(*batches[sources.TEST_BATCH]),
+    )
 
 
 def _split(images: np.ndarray, labels: np.ndarray) -> Split:

