@@ -34,17 +34,44 @@ from genbench.suite import (
 
 # About 1,500 parameters each, and budgets of a dozen or two steps at 16 images.
 SIZES: dict[str, dict[str, suite.Scalar]] = {
+    "mlp-gan": {"width": 8, "latent": 8},
     "dcgan": {"width": 4, "latent": 8},
+    "lsgan": {"width": 4, "latent": 8},
+    "wgan-gp": {"width": 4, "latent": 8},
+    "sngan": {"width": 4, "latent": 8},
+    "cgan": {"width": 4, "latent": 8},
+    "mlp-vae": {"width": 8, "latent": 4},
     "vae": {"width": 4, "latent": 4},
+    "beta-vae": {"width": 4, "latent": 4},
+    "cvae": {"width": 4, "latent": 4},
+    "vqvae": {"width": 4, "codes": 8, "code_width": 4, "downsampling": 2},
+    "vae-gan": {"width": 4, "latent": 4},
+    "diffusion": {"width": 4, "inner": 4, "steps": 3},
     "pixel-gpt": {"width": 8, "layers": 1, "heads": 2},
     "vqvae-gpt": {
         "width": 4, "codes": 8, "code_width": 4, "downsampling": 2,
         "prior_width": 8, "prior_layers": 1, "prior_heads": 2, "autoencoder_share": 0.2,
     },
+    "class-vqvae-gpt": {
+        "width": 4, "codes": 8, "code_width": 4, "downsampling": 2,
+        "prior_width": 8, "prior_layers": 1, "prior_heads": 2, "autoencoder_share": 0.2,
+    },
+    "vqvae-lstm": {
+        "width": 4, "codes": 8, "code_width": 4, "downsampling": 2,
+        "prior_width": 8, "prior_layers": 1, "autoencoder_share": 0.2,
+    },
 }  # fmt: skip
-FLOPS = {"dcgan": 1.3e7, "vae": 0.8e7, "pixel-gpt": 1.5e8, "vqvae-gpt": 6e7}
+FLOPS = {
+    "mlp-gan": 2.2e6, "dcgan": 1.3e7, "lsgan": 1.3e7, "wgan-gp": 7e7, "sngan": 1.3e7, "cgan": 1.3e7,
+    "mlp-vae": 1.2e6, "vae": 0.8e7, "beta-vae": 0.8e7, "cvae": 1e7,
+    "vqvae": 2.1e7, "vae-gan": 2.8e7, "diffusion": 2.1e7, "pixel-gpt": 1.5e8, "vqvae-gpt": 6e7,
+    "class-vqvae-gpt": 6e7, "vqvae-lstm": 6e7,
+}  # fmt: skip
 TRAINED = tuple(SIZES)
-CONTROLS = ("train-split", "copier", "class-dropped", "blurred", "pixel-gaussian", "noise")
+CONTROLS = (
+    "train-split", "copier", "class-dropped", "blurred", "gaussian-mixture", "pixel-gaussian",
+    "noise",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -137,7 +164,7 @@ def make_model() -> Callable[..., Model]:
     def make(name: str, data: str = "digits", **params: suite.Scalar) -> Model:
         torch.manual_seed(0)
         size = dict(SIZES.get(name, {}))
-        if name == "vqvae-gpt" and data != "digits":
+        if "vqvae-" in name and data != "digits":
             size["downsampling"] = 4
         return build(ModelSpec(name=name, params=params, tuned=size), DATASETS[data]).eval()
 

@@ -21,9 +21,21 @@ from genbench.cost import Meter, Usage, backward_flops, forward_flops, matmul_pe
 from genbench.data import DATASETS
 
 SHAPES = [
+    ("mlp-gan", "digits"), ("mlp-gan", "mnist"),
     ("dcgan", "digits"), ("dcgan", "mnist"),
+    ("lsgan", "digits"), ("lsgan", "mnist"),
+    ("wgan-gp", "digits"), ("wgan-gp", "mnist"),
+    ("sngan", "digits"), ("sngan", "mnist"),
+    ("cgan", "digits"), ("cgan", "mnist"),
     ("vae", "digits"), ("vae", "mnist"),
+    ("mlp-vae", "digits"), ("mlp-vae", "mnist"),
+    ("beta-vae", "digits"), ("beta-vae", "mnist"),
+    ("cvae", "digits"), ("cvae", "mnist"),
+    ("vqvae", "digits"), ("vqvae", "mnist"),
+    ("vae-gan", "digits"), ("vae-gan", "mnist"),
+    ("diffusion", "digits"), ("diffusion", "mnist"),
     ("vqvae-gpt", "digits"), ("vqvae-gpt", "mnist"),
+    ("class-vqvae-gpt", "digits"), ("class-vqvae-gpt", "mnist"),
     ("pixel-gpt", "digits"),
 ]  # fmt: skip
 
@@ -47,9 +59,10 @@ def counted(function):
 
 
 def step_counts(model, data, size):
-    """Of each stage: (by the counter, by formula), for a step on `size` images."""
-    images, generator = real_batch(data, size), torch.Generator().manual_seed(0)
-    labels = torch.zeros(size, dtype=torch.int64)
+    """Of each stage: (by the counter, by formula), for a step on batches of `size` images."""
+    n = size * max(stage.batches for stage in model.stages)
+    images, generator = real_batch(data, n), torch.Generator().manual_seed(0)
+    labels = torch.zeros(n, dtype=torch.int64)
     model.train()
     for stage in model.stages:
         batch = stage.prepare(images, labels, generator)
@@ -94,6 +107,10 @@ def test_samplings_formula_is_what_the_counter_counts(make_model, name, data):
     n = 3
     with torch.no_grad():
         by_counter = counted(lambda: model.sample(n, torch.Generator().manual_seed(0)))
+    if hasattr(model, "gpt"):
+        # Its attention to one position at a time is element-wise, which no counter sees.
+        config, length = model.gpt.transformer.config, model.gpt.length
+        by_counter += n * 2 * 2 * config.n_layer * config.n_embd * length * (length + 1) // 2
     assert n * model.sample_flops() == by_counter
 
 

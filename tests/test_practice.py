@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from conftest import tiny_cell
+from conftest import TRAINED, tiny_cell
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -106,7 +106,7 @@ def test_a_gradient_is_cut_to_the_largest_norm_and_a_small_one_left():
     assert free.step(5.0) == pytest.approx(1 - 0.5 * 5)
 
 
-@pytest.mark.parametrize("name", ["dcgan", "vae", "pixel-gpt", "vqvae-gpt"])
+@pytest.mark.parametrize("name", TRAINED)
 def test_weight_decay_is_decoupled_and_of_every_optimiser(make_model, name):
     for stage in make_model(name).stages:
         practise(stage, TrainSpec(weight_decay=0.1))
@@ -224,19 +224,22 @@ def test_a_run_that_may_stop_early_is_trained_as_one_that_may_not(make_directory
 # Number formats, compiled code
 
 
-@pytest.mark.parametrize("name", ["dcgan", "vae", "vqvae-gpt"])
+@pytest.mark.parametrize("name", TRAINED)
 def test_loss_curves_in_bfloat16_and_float32_agree(make_directory, digits, name):
-    """Within a twentieth of the loss's size after as many steps as a tiny run has."""
+    """Within a tenth of the loss's size, or of 1 where it is smaller, over a tiny run."""
     curves = {}
     for dtype in ("float32", "bfloat16"):
         cell = tiny_cell(name, train={"dtype": dtype})
         result = train(cell, digits, make_directory(cell, dtype), "cpu")
         curves[dtype] = result.curves
         assert result.status == "ok"
-    name = "loss_D" if name == "dcgan" else "loss"
+    losses = [key for key in curves["float32"][-1] if key.startswith("loss")]
+    assert losses
     for a, b in zip(curves["float32"], curves["bfloat16"], strict=True):
-        assert b[name] == pytest.approx(a[name], rel=0.05)
-    assert curves["float32"][-1][name] != curves["bfloat16"][-1][name]
+        for key in losses:
+            if key in a:
+                assert b[key] == pytest.approx(a[key], rel=0.1, abs=0.1)
+    assert curves["float32"][-1] != curves["bfloat16"][-1]
 
 
 def test_weights_are_of_the_newest_step_within_a_cycle_under_autocast(digits):

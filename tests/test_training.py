@@ -71,7 +71,7 @@ def test_a_budget_without_a_step_is_refused_with_what_it_needs(name):
     with pytest.raises(UserError, match="needs at least") as caught:
         check_budget([tiny_cell(name, flops=1000.0)])
     needed = float(str(caught.value).rsplit(" ", 1)[1])
-    if name == "vqvae-gpt":  # the next stage speaks up
+    if "vqvae-" in name:  # the next stage speaks up
         with pytest.raises(UserError, match="stage 'prior'"):
             check_budget([tiny_cell(name, flops=1.01 * needed)])
     else:
@@ -178,7 +178,7 @@ def test_what_a_run_leaves_behind(make_directory, digits, name):
     plans = plans_of(cell)
     assert (result.status, result.reason) == ("ok", "")
     assert result.steps == sum(plan.steps for plan in plans)
-    assert result.examples == 16 * result.steps
+    assert result.examples == sum(plan.steps * plan.step_images for plan in plans)
     assert result.train_flops == plans[-1].end_flops <= cell.budget.train_flops
     assert result.parameters == parameters(new_model(cell, "cpu"))
     assert [directory.weights(f).exists() for f in result.snapshots] == [True] * len(
@@ -190,7 +190,7 @@ def test_what_a_run_leaves_behind(make_directory, digits, name):
     # Progress rises to the part of the budget that was spent.
     assert reports == sorted(reports)
     assert 0.5 < reports[-1] <= 1
-    if name == "vqvae-gpt":
+    if "vqvae-" in name:
         assert 0.25 not in result.snapshots
         assert result.unsampled == {"0.25": "stage prior has not begun"}
     else:
@@ -463,7 +463,7 @@ def test_divergence_of_the_first_stage_ends_the_run(make_directory, digits, monk
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_an_absurd_step_size_is_recorded_and_raises_nothing(make_directory, digits, name):
-    cell = tiny_cell(name, learning_rate=1e6)
+    cell = tiny_cell(name, learning_rate=1e12)
     directory = make_directory(cell)
     result = train(cell, digits, directory, "cpu")
     assert result.status == "diverged"
@@ -515,7 +515,7 @@ def test_a_batch_bigger_than_the_data_is_all_of_it(make_directory, digits, name)
     assert train_images(cell) == training.batch_size(cell) == 10
     result = train(cell, digits, make_directory(cell), "cpu")
     assert result.status == "ok"
-    assert result.examples == 10 * result.steps
+    assert result.examples == 10 * result.steps * new_model(cell, "cpu").stages[0].batches
 
 
 def test_an_epoch_shows_every_image_once_in_an_order_of_its_own(

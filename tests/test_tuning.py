@@ -11,7 +11,6 @@ from genbench import tables, tuning
 from genbench.suite import load_profiles, load_suites
 from genbench.tables import CELLS, COSTS, CURVES, METRICS, Results
 
-
 ROOT = Path(__file__).parents[1]
 
 

@@ -28,19 +28,19 @@ class ModelInfo:
 
 MODELS: dict[str, ModelInfo] = {
     "mlp-gan": ModelInfo("gan", "mlp_gan", "MLPGAN", "MLP GAN"),
-    "dcgan": ModelInfo("gan", "dcgan", "DCGAN", "DCGAN (non-saturating)"),
+    "dcgan": ModelInfo("gan", "dcgan", "DCGAN", "DCGAN (non-saturating)", 2),
     "lsgan": ModelInfo("gan", "lsgan", "LSGAN", "LSGAN"),
     "wgan-gp": ModelInfo("gan", "wgan_gp", "WGANGP", "WGAN-GP"),
     "sngan": ModelInfo("gan", "sngan", "SNGAN", "SNGAN (hinge)"),
     "cgan": ModelInfo("gan", "cgan", "CGAN", "Class-conditional GAN"),
     "mlp-vae": ModelInfo("vae", "mlp_vae", "MLPVAE", "MLP VAE"),
-    "vae": ModelInfo("vae", "vae", "VAE", "Convolutional VAE"),
+    "vae": ModelInfo("vae", "vae", "VAE", "Convolutional VAE", 2),
     "beta-vae": ModelInfo("vae", "beta_vae", "BetaVAE", "β-VAE"),
     "cvae": ModelInfo("vae", "cvae", "CVAE", "Class-conditional VAE"),
     "vqvae": ModelInfo("vae", "vqvae", "VQVAEMarginals", "VQ-VAE, independent codes"),
     "vae-gan": ModelInfo("vae", "vae_gan", "VAEGAN", "VAE-GAN"),
-    "pixel-gpt": ModelInfo("transformer", "pixel_gpt", "PixelGPT", "Pixel GPT"),
-    "vqvae-gpt": ModelInfo("transformer", "vqvae_gpt", "VQVAEGPT", "VQ-VAE + GPT prior"),
+    "pixel-gpt": ModelInfo("transformer", "pixel_gpt", "PixelGPT", "Pixel GPT", 2),
+    "vqvae-gpt": ModelInfo("transformer", "vqvae_gpt", "VQVAEGPT", "VQ-VAE + GPT prior", 2),
     "class-vqvae-gpt": ModelInfo(
         "transformer", "class_vqvae_gpt", "ClassVQVAEGPT", "VQ-VAE + class-conditional GPT"
     ),

@@ -5,39 +5,59 @@ ascends E[log D(G(z))], the non-saturating form. Networks after Radford, Metz an
 strided and transposed convolutions, batch normalisation, ReLU in G and LeakyReLU(0.2) in D, no
 batch normalisation in G's output and D's input layer, weights from N(0, 0.02), Adam at
 (2e-4, beta1 0.5).
+
+With `r1` > 0, D's loss has the zero-centred penalty of Mescheder et al. 2018, eq. 9, on real images
+in every step, (gamma / 2) E|grad_x D(x)|^2 with gamma = `r1` and D(x) the logit. Their D has no
+batch normalisation. Ours has, so that the logits of a batch depend on all its images, and the
+gradient is that of their sum.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
-from genbench.cost import backward_flops, forward_flops
 from genbench.data import DatasetInfo
-from genbench.models.interface import Model, gradient_norm, to_levels, to_unit
-from genbench.suite import Spec
+from genbench.models import adversarial
+from genbench.models.adversarial import (
+    GAN,
+    Adversarial,
+    cross_entropy,
+    gradient_by_input,
+    non_saturating,
+)
+
+__all__ = ["DCGAN", "Adversarial", "Discriminator", "Generator", "Params", "initialise"]
 
 
-class Params(Spec):
-    """width: channels after D's first layer; latent: dimensions of z; Adam's settings."""
+class Params(adversarial.Params):
+    """What all GANs have, and r1: gamma, the weight of the penalty."""
 
-    width: int = Field(48, gt=0)
-    latent: int = Field(64, gt=0)
-    learning_rate: float = Field(2e-4, gt=0)
-    beta1: float = Field(0.5, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
+    r1: float = Field(0.0, ge=0)
+
+
+class Sizes(Protocol):
+    """What the networks look at."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def latent(self) -> int: ...
 
 
 class Generator(nn.Sequential):
-    """z (B, latent) -> images (B, C, H, W) in [-1, 1]. H and W are multiples of 4."""
+    """z (B, latent), and `beside` numbers that are put beside it, -> images (B, C, H, W) in
+    [-1, 1]. H and W are multiples of 4."""
 
-    def __init__(self, params: Params, shape: tuple[int, int, int]):
+    def __init__(self, params: Sizes, shape: tuple[int, int, int], beside: int = 0):
         channels, height, width = shape
         w = params.width
         super().__init__(
-            nn.Linear(params.latent, 2 * w * (height // 4) * (width // 4), bias=False),
+            nn.Linear(params.latent + beside, 2 * w * (height // 4) * (width // 4), bias=False),
             nn.Unflatten(1, (2 * w, height // 4, width // 4)),
             nn.BatchNorm2d(2 * w),
             nn.ReLU(),
@@ -52,7 +72,7 @@ class Generator(nn.Sequential):
 class Discriminator(nn.Sequential):
     """Images (B, C, H, W) in [-1, 1] -> logits (B, 1): the log-odds that they are real."""
 
-    def __init__(self, params: Params, shape: tuple[int, int, int]):
+    def __init__(self, params: Sizes, shape: tuple[int, int, int]):
         channels, height, width = shape
         w = params.width
         super().__init__(
@@ -76,91 +96,44 @@ def initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 1.0, 0.02)
 
 
-class Adversarial:
-    """The one training stage: a step of D, then a step of G, on the same batch of fakes."""
-
-    name = "adversarial"
-    share = 1.0
-    batches = 1
-
-    def __init__(self, model: DCGAN):
-        params = model.params
-        self.model = model
-        self.network = model.G
-        betas = (params.beta1, params.beta2)
-        self.optimisers = {
-            "G": torch.optim.Adam(model.G.parameters(), params.learning_rate, betas),
-            "D": torch.optim.Adam(model.D.parameters(), params.learning_rate, betas),
-        }
-
-    def prepare(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        return images
-
-    def prepare_flops(self, n: int) -> int:
-        return 0
-
-    def step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        G, D = self.model.G, self.model.D
-        x = to_unit(batch, self.model.data.levels)
-        fake = G(self.model.noise(len(batch), generator))
-
-        D.requires_grad_(True)
-        real_logits, fake_logits = D(x), D(fake.detach())
-        loss_D = softplus(-real_logits).mean() + softplus(fake_logits).mean()
-        self.optimisers["D"].zero_grad()
-        loss_D.backward()
-        norm_D = gradient_norm(D)
-        self.optimisers["D"].step()
-
-        # D's weights get no gradient from G's step: that is a third of its backward pass saved.
-        D.requires_grad_(False)
-        loss_G = softplus(-D(fake)).mean()
-        self.optimisers["G"].zero_grad()
-        loss_G.backward()
-        norm_G = gradient_norm(G)
-        self.optimisers["G"].step()
-
-        accuracy = ((real_logits > 0).float().mean() + (fake_logits < 0).float().mean()) / 2
-        return {
-            "loss_D": loss_D.detach(),
-            "loss_G": loss_G.detach(),
-            "accuracy_D": accuracy,
-            "gradient_norm_D": norm_D,
-            "gradient_norm_G": norm_G,
-        }
-
-    def step_flops(self, batch_size: int) -> int:
-        model = self.model
-        z = torch.zeros(1, model.params.latent)
-        g = forward_flops(model.G, z)
-        d = forward_flops(model.D, torch.zeros(1, *model.data.shape))
-        step_D = 2 * (sum(d) + backward_flops(d))
-        step_G = (
-            sum(g)
-            + backward_flops(g)
-            + sum(d)
-            + backward_flops(d, weight_gradients=False, input_gradient=True)
-        )
-        return batch_size * (step_D + step_G)
+def r1_penalty(gradient: Tensor, gamma: float) -> Tensor:
+    """(gamma / 2) E|grad_x D(x)|^2 of gradients (B, C, H, W)."""
+    return gamma / 2 * gradient.flatten(1).square().sum(1).mean()
 
 
-class DCGAN(Model):
+class DCGAN(GAN):
     """Generator G and discriminator D."""
 
+    params: Params
+
     def __init__(self, params: Params, data: DatasetInfo):
-        super().__init__()
-        self.params, self.data = params, data
-        self.G = Generator(params, data.shape)
-        self.D = Discriminator(params, data.shape)
+        super().__init__(
+            params, data, Generator(params, data.shape), Discriminator(params, data.shape)
+        )
         self.apply(initialise)
-        self.stages = [Adversarial(self)]
 
-    def noise(self, n: int, generator: torch.Generator) -> Tensor:
-        """z (n, latent) from N(0, I)."""
-        return torch.randn(n, self.params.latent, generator=generator, device=generator.device)
+    def loss_D(self, real: Tensor, fake: Tensor) -> Tensor:
+        return cross_entropy(real, fake)
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        return to_levels(self.G(self.noise(n, generator)), self.data.levels)
+    def loss_G(self, fake: Tensor) -> Tensor:
+        return non_saturating(fake)
 
-    def sample_flops(self) -> int:
-        return sum(forward_flops(self.G, torch.zeros(1, self.params.latent)))
+    def criticise(
+        self, x: Tensor, fake: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        if not self.params.r1:
+            return super().criticise(x, fake, labels, generator)
+        # torch's FLOP counter takes no gradient by a leaf; the product makes x none.
+        x = x.requires_grad_() * 1
+        # By its `forward`: code that torch has compiled cannot be differentiated twice.
+        real_outputs, fake_outputs = (self.D.forward(images).float() for images in (x, fake))
+        penalty = r1_penalty(gradient_by_input(real_outputs, x), self.params.r1)
+        values = self.verdict(real_outputs, fake_outputs) | {"penalty": penalty.detach()}
+        return self.loss_D(real_outputs, fake_outputs) + penalty, values
+
+    def penalty_flops(self) -> int:
+        """A pass down to x, as dear as a forward pass, and the way back up it: each layer's
+        gradient by its weights, and by what came from above, which above the last is constant.
+        From there on, all goes down with the gradient of the rest of the loss."""
+        d = self.layers_D()
+        return 3 * sum(d) - d[-1] if self.params.r1 else 0

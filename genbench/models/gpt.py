@@ -2,80 +2,123 @@
 models of pixels and of codes share.
 
 Architecture: Radford et al. 2019, by `transformers`; the loss is the exact negative
-log-likelihood, -sum_t log p(x_t | x_<t), of the chain rule. A start token stands before the
-sequence; its logit is cut off, so each conditional is a distribution over the alphabet alone.
+log-likelihood, -sum_t log p(x_t | x_<t), of the chain rule (see `autoregressive`). Training runs
+the network of `transformers`. Sampling runs the same layers on one position at a time, with the
+keys and values of the positions before it in memory that is taken once.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from genbench.cost import backward_flops
+from genbench.models.autoregressive import Autoregressive
 
 # transformers takes seconds to import, so it is imported where it is used: stage keys need the
 # models' parameters alone, and a call that finds nothing to do answers sooner.
 
 
-class GPT(nn.Module):
-    """p(x_1..x_T) over an alphabet of `vocabulary` tokens, sequences of `length` tokens."""
+def causal_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: None,
+    *,
+    dropout: float,
+    scaling: float,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """Attention to one's own and earlier positions, as `transformers` calls for it:
+    (B, heads, T, width / heads) -> (B, T, heads, width / heads)."""
+    if query.device.type == "cpu":
+        # In bfloat16 the backward pass of the CPU's kernel takes nine times as long.
+        query, key, value = query.float(), key.float(), value.float()
+    with torch.autocast("cpu", enabled=False):
+        output = scaled_dot_product_attention(
+            query, key, value, dropout_p=dropout, scale=scaling, is_causal=True
+        )
+    return output.transpose(1, 2), None
+
+
+class GPT(Autoregressive):
+    """The Transformer, with its token embedding tied to its output layer."""
 
     def __init__(
-        self, *, vocabulary: int, length: int, width: int, layers: int, heads: int, dropout: float
+        self,
+        *,
+        vocabulary: int,
+        length: int,
+        width: int,
+        layers: int,
+        heads: int,
+        dropout: float,
+        classes: int = 0,
     ):
-        from transformers import GPT2Config, GPT2Model
+        from transformers import AttentionInterface, GPT2Config, GPT2Model
 
-        super().__init__()
-        self.vocabulary, self.length, self.start = vocabulary, length, vocabulary
+        AttentionInterface.register("causal", causal_attention)
+        super().__init__(vocabulary, length, classes)
         self.transformer = GPT2Model(
             GPT2Config(
-                vocab_size=vocabulary + 1,
+                vocab_size=self.embeddings,
                 n_positions=length,
                 n_embd=width,
                 n_layer=layers,
                 n_head=heads,
+                # GPT-2's own approximation of the GELU, as one operation instead of eight.
+                activation_function="gelu_pytorch_tanh",
+                attn_implementation="causal",
                 resid_pdrop=dropout,
                 embd_pdrop=dropout,
                 attn_pdrop=dropout,
-                bos_token_id=self.start,
+                bos_token_id=None,
                 eos_token_id=None,
             )
         )
+
+    def hidden(self, inputs: Tensor) -> Tensor:
+        output: Tensor = self.transformer(inputs, use_cache=False).last_hidden_state
+        return output
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., width) -> logits (..., vocabulary), by the tied token embedding."""
         return hidden @ self.transformer.wte.weight[: self.vocabulary].T
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Logits (B, T, vocabulary) of p(x_t | x_<t) for tokens (B, T) int64."""
-        start = tokens.new_full((len(tokens), 1), self.start)
-        inputs = torch.cat([start, tokens[:, :-1]], dim=1)
-        return self.logits(self.transformer(inputs, use_cache=False).last_hidden_state)
+    def new_state(self, n: int, device: torch.device) -> list[Tensor]:
+        """Keys and values of each layer, (2, T, n, heads, width / heads), and room to work in.
 
-    def negative_log_likelihood(self, tokens: Tensor) -> Tensor:
-        """-log p(x), in nats, of each sequence: (B,) for tokens (B, T) int64."""
-        logits = self(tokens)
-        return cross_entropy(logits.transpose(1, 2), tokens, reduction="none").sum(1)
+        Time comes first, so that a position is written, and those up to it are read, in one piece.
+        """
+        c, weight = self.transformer.config, self.transformer.wte.weight
+        shape = (self.length, n, c.n_head, c.n_embd // c.n_head)
+        layers = [weight.new_empty(2, *shape, device=device) for _ in range(c.n_layer)]
+        return [*layers, weight.new_empty(shape, device=device)]
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """n sequences (n, T) int64, by ancestral sampling with cached keys and values."""
-        from transformers.cache_utils import DynamicCache
-
-        cache = DynamicCache(config=self.transformer.config)
-        token = torch.full((n, 1), self.start, device=generator.device)
-        tokens = []
-        for _ in range(self.length):
-            output = self.transformer(token, past_key_values=cache, use_cache=True)
-            probabilities = self.logits(output.last_hidden_state[:, -1]).softmax(-1)
-            token = torch.multinomial(probabilities, 1, generator=generator)
-            tokens.append(token)
-        return torch.cat(tokens, dim=1)
-
-    def optimiser(self, learning_rate: float) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
-            self.parameters(), learning_rate, betas=(0.9, 0.95), weight_decay=0.0
-        )
+    def next_hidden(self, token: Tensor, t: int, state: list[Tensor]) -> Tensor:
+        net = self.transformer
+        n, heads = len(token), net.config.n_head
+        width = net.config.n_embd // heads
+        *layers, room = state
+        products = room[: t + 1]
+        h = net.wte.weight[token] + net.wpe.weight[t]
+        for block, (keys, values) in zip(net.h, layers, strict=True):
+            attention, mlp = block.attn, block.mlp
+            new = attention.c_attn(block.ln_1(h)).view(n, 3, heads, width)
+            query, keys[t], values[t] = new.unbind(1)
+            # One query for each of many short sequences: these products wait for memory, and small
+            # matrix products are no faster. `out` spares a fresh piece of memory in every layer.
+            scores = torch.mul(keys[: t + 1], query * width**-0.5, out=products).sum(-1)
+            weights = scores.softmax(0).unsqueeze(-1)
+            context = torch.mul(values[: t + 1], weights, out=products).sum(0).view(n, -1)
+            h += attention.c_proj(context)
+            h += mlp.c_proj(mlp.act(mlp.c_fc(block.ln_2(h))))
+        output: Tensor = net.ln_f(h)
+        return output
 
     def _products(self, queries: int, keys: int) -> list[int]:
         """FLOPs of one sequence's layers: `queries` new positions that see `keys` positions each.
@@ -97,11 +140,9 @@ class GPT(nn.Module):
         return counts
 
     def train_flops(self) -> int:
-        """FLOPs of the forward and backward pass on one sequence."""
         layers = self._products(self.length, self.length)
         # The embeddings in front are trained, so the first layer's input needs its gradient.
         return sum(layers) + backward_flops(layers, input_gradient=True)
 
     def sample_flops(self) -> int:
-        """FLOPs of sampling one sequence with a cache."""
         return sum(sum(self._products(1, t + 1)) for t in range(self.length))

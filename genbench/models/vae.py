@@ -13,6 +13,7 @@ dequantised. Importance-weighted bounds (Burda et al. 2016) are tighter, by the 
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 from pydantic import Field
@@ -36,48 +37,81 @@ class Params(Spec):
     learning_rate: float = Field(1e-3, gt=0)
 
 
+def convolutional_encoder(shape: tuple[int, int, int], width: int, outputs: int) -> nn.Sequential:
+    """Images (B, *shape) -> (B, outputs). Their height and width are multiples of 4."""
+    channels, rows, columns = shape
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(2 * width * (rows // 4) * (columns // 4), outputs),
+    )
+
+
+def convolutional_decoder(inputs: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:
+    """Vectors (B, inputs) -> locations of p(x|z), (B, *shape), any value."""
+    channels, rows, columns = shape
+    small = (2 * width, rows // 4, columns // 4)
+    return nn.Sequential(
+        nn.Linear(inputs, math.prod(small)),
+        nn.Unflatten(1, small),
+        nn.ReLU(),
+        nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1),
+        nn.ReLU(),
+        # The mean is left linear: below the lowest level it can put all mass on that level's
+        # bin, which a tanh can only approach, ever more slowly.
+        nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1),
+    )
+
+
 class Autoencoder(nn.Module):
     """Encoder q(z|x), decoder mean and the likelihood's scale."""
 
-    def __init__(self, params: Params, data: DatasetInfo):
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, levels: int):
         super().__init__()
-        channels, height, width = data.shape
-        w, latent = params.width, params.latent
-        small = (2 * w, height // 4, width // 4)
-        flat = math.prod(small)
-        self.encoder = nn.Sequential(
-            nn.Conv2d(channels, w, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(w, 2 * w, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(flat, 2 * latent),
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(latent, flat),
-            nn.Unflatten(1, small),
-            nn.ReLU(),
-            nn.ConvTranspose2d(2 * w, w, 4, stride=2, padding=1),
-            nn.ReLU(),
-            # The mean is left linear: below the lowest level it can put all mass on that level's
-            # bin, which a tanh can only approach, ever more slowly.
-            nn.ConvTranspose2d(w, channels, 4, stride=2, padding=1),
-        )
-        self.likelihood = DiscretisedLogistic(data.levels)
+        self.encoder, self.decoder = encoder, decoder
+        self.likelihood = DiscretisedLogistic(levels)
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, diag exp log_variance) || N(0, I)), nats: (B,) for two (B, latent)."""
+    return (mean.square() + log_variance.exp() - log_variance - 1).sum(1) / 2
+
+
+class Bounded(Protocol):
+    """What the training stage asks of a model."""
+
+    net: Autoencoder
+    params: Params
+
+    def elbo_terms(
+        self, images: Tensor, generator: torch.Generator, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Distortion and rate of images with their labels: two (B,), in nats."""
+        ...
+
+    def train_flops(self) -> int:
+        """FLOPs of the forward and backward pass on one image."""
+        ...
 
 
 class ELBO:
-    """The one training stage: a step of Adam on the negative bound."""
+    """The one training stage: a step of Adam on distortion + beta * rate, at beta = 1 the negative
+    bound."""
 
     name = "elbo"
     share = 1.0
     batches = 1
 
-    def __init__(self, model: VAE):
-        self.model = model
+    def __init__(self, model: Bounded, beta: float = 1.0):
+        self.model, self.beta = model, beta
         self.network = model.net
         self.optimisers = {
-            "vae": torch.optim.Adam(model.net.parameters(), model.params.learning_rate)
+            "vae": torch.optim.AdamW(
+                model.net.parameters(), model.params.learning_rate, weight_decay=0.0, fused=True
+            )
         }
 
     def prepare(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -87,8 +121,8 @@ class ELBO:
         return 0
 
     def step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        distortion, rate = self.model.elbo_terms(batch, generator)
-        loss = (distortion + rate).mean()
+        distortion, rate = self.model.elbo_terms(batch, generator, labels)
+        loss = (distortion + self.beta * rate).mean()
         optimiser = self.optimisers["vae"]
         optimiser.zero_grad()
         loss.backward()
@@ -103,11 +137,7 @@ class ELBO:
         }
 
     def step_flops(self, batch_size: int) -> int:
-        model = self.model
-        encoder = forward_flops(model.net.encoder, torch.zeros(1, *model.data.shape))
-        decoder = forward_flops(model.net.decoder, torch.zeros(1, model.params.latent))
-        layers = encoder + decoder
-        return batch_size * (sum(layers) + backward_flops(layers))
+        return batch_size * self.model.train_flops()
 
 
 class VAE(Model):
@@ -118,22 +148,35 @@ class VAE(Model):
     def __init__(self, params: Params, data: DatasetInfo):
         super().__init__()
         self.params, self.data = params, data
-        self.net = Autoencoder(params, data)
+        self.net = self.networks(params, data)
         self.stages = [ELBO(self)]
+
+    def networks(self, params: Params, data: DatasetInfo) -> Autoencoder:
+        """Freshly initialised networks: all that an MLP VAE has otherwise."""
+        return Autoencoder(
+            convolutional_encoder(data.shape, params.width, 2 * params.latent),
+            convolutional_decoder(params.latent, params.width, data.shape),
+            data.levels,
+        )
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x): two (B, latent) for images (B, C, H, W) uint8."""
-        mean, log_variance = self.net.encoder(to_unit(images, self.data.levels)).chunk(2, dim=1)
+        outputs = self.net.encoder(to_unit(images, self.data.levels)).float()
+        mean, log_variance = outputs.chunk(2, dim=1)
         return mean, log_variance
 
-    def elbo_terms(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Distortion -log p(x|z) at one z from q(z|x), and rate KL(q||p): two (B,), in nats."""
+    def elbo_terms(
+        self, images: Tensor, generator: torch.Generator, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Distortion -log p(x|z) at one z from q(z|x), and rate KL(q||p): two (B,), in nats.
+
+        The labels are not looked at: they are for the class-conditional VAE.
+        """
         mean, log_variance = self.encode(images)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         z = mean + (log_variance / 2).exp() * noise
         distortion = -self.net.likelihood.log_prob(images, self.net.decoder(z))
-        rate = (mean.square() + log_variance.exp() - log_variance - 1).sum(1) / 2
-        return distortion, rate
+        return distortion, divergence(mean, log_variance)
 
     def bits_per_dim(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Negative ELBO with one posterior sample an image, in bits per pixel: (N,)."""
@@ -169,6 +212,12 @@ class VAE(Model):
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         z = torch.randn(n, self.params.latent, generator=generator, device=generator.device)
         return to_levels(self.net.decoder(z), self.data.levels)
+
+    def train_flops(self) -> int:
+        encoder = forward_flops(self.net.encoder, torch.zeros(1, *self.data.shape))
+        decoder = forward_flops(self.net.decoder, torch.zeros(1, self.params.latent))
+        layers = encoder + decoder
+        return sum(layers) + backward_flops(layers)
 
     def sample_flops(self) -> int:
         return sum(forward_flops(self.net.decoder, torch.zeros(1, self.params.latent)))

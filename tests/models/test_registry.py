@@ -24,6 +24,12 @@ SHAPES = [
       if (name, data) != ("pixel-gpt", "mnist")),
 ]  # fmt: skip
 
+LIKELIHOODS = {
+    "mlp-vae": "bpd_bound", "vae": "bpd_bound", "beta-vae": "bpd_bound", "cvae": "bpd_bound",
+    "vqvae": "bpd_bound", "diffusion": "bpd_bound", "pixel-gpt": "bpd", "vqvae-gpt": "bpd_bound",
+    "class-vqvae-gpt": "bpd_bound", "vqvae-lstm": "bpd_bound",
+}  # fmt: skip
+
 
 def fitted(make_model, name, data):
     model = make_model(name, data)
@@ -111,13 +117,14 @@ def test_who_has_a_likelihood_and_who_reconstructs(make_model):
     needed = {"distorted": {"kind": "blur", "strength": 1.0}, "planted": {"share": 0.5}}
     models = {name: make_model(name, **needed.get(name, {})) for name in MODELS}
     bounds = {n: m.likelihood for n, m in models.items() if isinstance(m, HasLikelihood)}
-    assert bounds == {"vae": "bpd_bound", "pixel-gpt": "bpd", "vqvae-gpt": "bpd_bound"}
-    assert {n for n, m in models.items() if isinstance(m, Reconstructs)} == {"vae", "vqvae-gpt"}
+    assert bounds == LIKELIHOODS
+    assert {n for n, m in models.items() if isinstance(m, Reconstructs)} == {
+        "mlp-vae", "vae", "beta-vae", "cvae", "vqvae", "vae-gan", "vqvae-gpt",
+        "class-vqvae-gpt", "vqvae-lstm",
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("name", "data"), [each for each in SHAPES if each[0] in ("vae", "pixel-gpt", "vqvae-gpt")]
-)
+@pytest.mark.parametrize(("name", "data"), [each for each in SHAPES if each[0] in LIKELIHOODS])
 def test_bits_and_reconstructions_have_the_declared_shapes(make_model, name, data):
     model, info = make_model(name, data), DATASETS[data]
     images = torch.randint(info.levels, (4, *info.shape)).byte()

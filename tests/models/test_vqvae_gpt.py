@@ -195,3 +195,32 @@ def test_reconstruction_goes_through_the_codes(make_model, images):
 
 def test_codes_are_no_posterior_to_weigh_samples_from(make_model):
     assert not isinstance(make_model("vqvae-gpt"), HasLatentPosterior)
+
+
+def test_the_first_stage_learns_in_bfloat16_as_in_float32(make_model, images):
+    """Within a twentieth of the loss over 30 steps; the codebook and the loss stay float32."""
+    curves = {}
+    for dtype in ("float32", "bfloat16"):
+        model = make_model("vqvae-gpt", width=8, learning_rate=0.01).train()
+        losses = []
+        for step in range(30):
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+                values = model.stages[0].step(images, torch.zeros(24).long(), generator(step))
+            assert values["loss"].dtype == torch.float32
+            losses.append(values["loss"].item())
+        assert all(b.dtype == torch.float32 for b in model.vqvae.buffers())
+        curves[dtype] = torch.tensor(losses)
+    assert curves["float32"][-1] < 0.8 * curves["float32"][0]
+    assert not torch.equal(*curves.values())
+    torch.testing.assert_close(curves["bfloat16"], curves["float32"], rtol=0.05, atol=0)
+
+
+@torch.no_grad()
+def test_the_nearest_code_is_taken_in_float32_under_autocast():
+    codebook = Codebook(200, 5, 0.9)
+    h = torch.randn(300, 5, generator=generator())
+    expected = codebook(h)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(codebook(h), expected)
+        rounded = (codebook.codes.square().sum(1) - 2 * h @ codebook.codes.T).argmin(1)
+    assert not torch.equal(rounded, expected)
