@@ -3,9 +3,10 @@ course over the budget, and summaries over seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from genbench.statistics import (
     paired_test,
     with_failures,
 )
-from genbench.tables import Results, final_rows
+from genbench.tables import Results, final_rows, relative_scale
 
 FAILED = ("diverged", "collapsed", "crashed")
 
@@ -108,10 +109,51 @@ def _by_seed(runs: pd.DataFrame, column: str) -> dict[int, float]:
     return dict(zip(valued["seed"], valued[column], strict=True))
 
 
+def ranked(summary: pd.DataFrame, *, higher_is_better: bool) -> pd.DataFrame:
+    """Rows of `over_seeds` from best to worst: by failed runs, fewest first, by the declared rule,
+    then by the mean, models without one last."""
+    if summary.empty:
+        return summary
+    sign = -1 if higher_is_better else 1
+    means = [sign * e.estimate if e.n else np.inf for e in summary["estimate"]]
+    keys = pd.DataFrame({"failed": summary["failed"].to_numpy(), "mean": means})
+    order = keys.sort_values(["failed", "mean"], kind="stable").index
+    return summary.iloc[order].reset_index(drop=True)
+
+
+def leaders(summary: pd.DataFrame, *, higher_is_better: bool) -> dict[str, str]:
+    """Data set -> the model that leads on it, controls left out, by rows of `over_seeds`."""
+    models = ranked(summary[summary["family"] != "control"], higher_is_better=higher_is_better)
+    return {str(data): rows["model"].iloc[0] for data, rows in models.groupby("dataset")}
+
+
+def champions(results: Results, metric: str = "fd") -> list[str]:
+    """The best model of each family, in the register's order: the one that comes closest to real
+    images on the *validation* split, by the mean over data sets and seeds of the place between
+    train split and per-pixel Gaussian; models with failed runs behind those without."""
+    table = in_order(relative_scale(results.metrics, results.cells, metric, "validation"))
+    table = table[table["family"] != "control"]
+    if table.empty:
+        return []
+    rows = []
+    for (family, model), group in table.groupby(["family", "model"], sort=False):
+        means = group.groupby("dataset")["relative"].mean()
+        failed = int(group["status"].isin(FAILED).sum())
+        rows.append((family, failed, means.mean() if means.notna().all() else np.inf, model))
+    best = pd.DataFrame(rows, columns=["family", "failed", "mean", "model"])
+    best = best.sort_values(["failed", "mean"], kind="stable").drop_duplicates("family")
+    return [name for name in MODELS if name in set(best["model"])]
+
+
 def differences(
-    frame: pd.DataFrame, column: str = "value", *, simultaneous: bool = False
+    frame: pd.DataFrame,
+    column: str = "value",
+    *,
+    simultaneous: bool = False,
+    against: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Paired differences between all pairs of models, controls left out, on each data set.
+    """Paired differences between pairs of models, controls left out, on each data set: all pairs,
+    or, with `against` (data set -> model), each other model and that one, which is then `a`.
 
     Columns: dataset, a, b (models), title_a, title_b; `difference`, the Estimate of a - b;
     `deviation` of the differences over seeds; `p` of the paired t test. With `simultaneous`, the
@@ -119,11 +161,15 @@ def differences(
     left no value, the difference is empty (n = 0), and deviation and p are NaN.
     """
     models = frame[frame["family"] != "control"]
-    pairs = [
-        (dataset, first, second)
-        for dataset, on_it in models.groupby("dataset", sort=False)
-        for first, second in combinations(on_it.groupby(["model", "title"], sort=False), 2)
-    ]
+    pairs: list[tuple[Any, Any, Any]] = []
+    for dataset, on_it in models.groupby("dataset", sort=False):
+        groups = list(on_it.groupby(["model", "title"], sort=False))
+        if against is None:
+            pairs += [(dataset, first, second) for first, second in combinations(groups, 2)]
+        else:
+            one = [group for group in groups if group[0][0] == against.get(str(dataset))]
+            rest = [group for group in groups if group[0][0] != against.get(str(dataset))]
+            pairs += [(dataset, first, second) for first in one for second in rest]
     confidence = 1 - 0.05 / len(pairs) if simultaneous and pairs else 0.95
     rows = []
     for dataset, ((a, title_a), first), ((b, title_b), second) in pairs:

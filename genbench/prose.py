@@ -23,7 +23,7 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure as Plot
 
-from genbench.analysis import FAILED, final, in_order, over_seeds
+from genbench.analysis import FAILED, final, in_order, over_seeds, ranked
 from genbench.metrics import METRICS
 from genbench.statistics import Estimate, mean_interval
 from genbench.tables import Results, relative_scale
@@ -196,16 +196,12 @@ def best(summary: pd.DataFrame, pairs: pd.DataFrame, metric: str, higher_is_bett
     failed runs ranks behind all without, by the declared rule; the lead over each other model is
     called clear only where the interval of the paired difference leaves out zero.
     """
-    rows: list[dict[Any, Any]] = summary.to_dict("records")
+    rows: list[dict[Any, Any]] = ranked(summary, higher_is_better=higher_is_better).to_dict(
+        "records"
+    )
     rows = [row for row in rows if row["estimate"].n or row["failed"]]
     if not rows:
         return f"No model has a value of {metric} yet."
-    sign = -1 if higher_is_better else 1
-
-    def rank(row: dict[Any, Any]) -> tuple[int, float]:
-        return row["failed"], sign * row["estimate"].estimate if row["estimate"].n else math.inf
-
-    rows.sort(key=rank)
     first, *others = rows
     words = "highest" if higher_is_better else "lowest"
     text = [f"{first['title']} has the {words} mean {metric}, {say(first['estimate'])}."]

@@ -204,13 +204,15 @@ def final_rows(
     ]
 
 
-def relative_scale(metrics: pd.DataFrame, cells: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The final test value of a metric on the scale where the real train split is 0 and the
+def relative_scale(
+    metrics: pd.DataFrame, cells: pd.DataFrame, metric: str, split: str = "test"
+) -> pd.DataFrame:
+    """The final value of a metric on a split, on the scale where the real train split is 0 and the
     per-pixel Gaussian 1 (each the mean over its seeds), beside the value itself.
 
     Columns: those of `cells`, `value` and `relative`. Cells without a value keep NaN.
     """
-    final = final_rows(metrics, metric)
+    final = final_rows(metrics, metric, split)
     merged = cells.merge(final[["cell", "value"]], on="cell", how="left", validate="one_to_one")
 
     def anchor(model: str) -> pd.Series[float]:

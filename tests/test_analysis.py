@@ -97,6 +97,60 @@ def test_there_is_no_difference_of_survivors():
     assert rows.loc[("vae", "gpt"), "difference"].n == 3
 
 
+def test_leaders_are_those_with_the_fewest_failures_then_the_best_mean():
+    values = {("mnist", "dcgan"): [1.0, None], ("mnist", "vae"): [3.0, 4.0],
+              ("mnist", "gpt"): [2.0, 7.0], ("digits", "dcgan"): [1.0, 2.0],
+              ("digits", "noise"): [0.0, 0.0]}  # fmt: skip
+    summary = over_seeds(frame(values))
+    found = analysis.leaders(summary, higher_is_better=False)
+    assert found == {"mnist": "vae", "digits": "dcgan"}
+    assert analysis.leaders(summary, higher_is_better=True)["mnist"] == "gpt"
+
+
+def test_against_one_model_each_pair_is_asked_for_once():
+    values = {
+        ("mnist", m): [x, x + 1, x + 3] for m, x in zip("abcd", (4.0, 1.0, 2.0, 3.0), strict=True)
+    }
+    values |= {("digits", "a"): [1.0, 2.0, 5.0], ("digits", "b"): [1.0, 2.5, 5.0]}
+    rows = differences(frame(values), against={"mnist": "b", "digits": "a"})
+    found = rows[["dataset", "a", "b"]].to_numpy().tolist()
+    assert found == [
+        ["mnist", "b", "a"], ["mnist", "b", "c"], ["mnist", "b", "d"], ["digits", "a", "b"]
+    ]  # fmt: skip
+    assert [d.estimate for d in rows["difference"]][:3] == [-3, -1, -2]
+
+
+def test_champions_are_chosen_on_validation_over_all_data_sets():
+    def rows(model, family, dataset, validation, test, seed=0, status="ok"):
+        cell = f"{dataset}/{model}/{seed}"
+        cells.append({"cell": cell, "suite": "images", "family": family, "model": model,
+                      "variant": "", "data_variant": "", "dataset": dataset, "seed": seed,
+                      "status": status})  # fmt: skip
+        for split, value in (("validation", validation), ("test", test)):
+            row = {"cell": cell, "fraction": 1.0, "metric": "fd", "split": split, "draw": 0}
+            metrics.append(row | {"extractor": "classifier-x", "value": value})
+
+    cells, metrics = [], []
+    for dataset in ("mnist", "fashion-mnist"):
+        rows("train-split", "control", dataset, 0.0, 0.0)
+        rows("pixel-gaussian", "control", dataset, 10.0, 10.0)
+        rows("dcgan", "gan", dataset, 3.0, 1.0)
+        rows("lsgan", "gan", dataset, 2.0, 5.0)
+        rows("sngan", "gan", dataset, 1.0, 1.0, status="collapsed")
+        rows("vae", "vae", dataset, 4.0, 4.0)
+    rows("vae", "vae", "mnist", 4.0, 4.0, seed=1)
+    results = Results(
+        profile="cpu",
+        cells=pd.DataFrame(cells, columns=CELLS),
+        metrics=pd.DataFrame(metrics, columns=METRICS),
+        costs=pd.DataFrame(columns=COSTS),
+        curves=pd.DataFrame(columns=CURVES),
+        manifest={},
+        folder=Path(),
+    )
+    assert analysis.champions(results) == ["lsgan", "vae"]
+
+
 def test_simultaneous_intervals_share_one_chance_of_error():
     values = {(data, model): [shift, 2.0 * shift, 4.0] for data in ("mnist", "digits")
               for model, shift in (("dcgan", 0.0), ("vae", 1.0), ("gpt", 5.0))}  # fmt: skip
