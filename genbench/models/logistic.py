@@ -35,8 +35,9 @@ class DiscretisedLogistic(nn.Module):
         centred = to_unit(images, self.levels) - mean
         upper = (centred + width / 2) / scale
         lower = (centred - width / 2) / scale
+        under, over = logsigmoid(upper), logsigmoid(-lower)
         # sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - exp(l - u)): no cancellation.
-        mass = logsigmoid(upper) + logsigmoid(-lower) + torch.log(-torch.expm1(-width / scale))
-        mass = torch.where(images == 0, logsigmoid(upper), mass)
-        mass = torch.where(images == self.levels - 1, logsigmoid(-lower), mass)
+        mass = under + over + torch.log(-torch.expm1(-width / scale))
+        mass = torch.where(images == 0, under, mass)
+        mass = torch.where(images == self.levels - 1, over, mass)
         return mass.flatten(1).sum(1)
