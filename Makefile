@@ -25,7 +25,7 @@ all: $(VENV) ## install, run the smoke profile, build the book, say where it is
 	@$(MAKE) --no-print-directory book
 
 test: $(VENV) ## install if need be, run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 book: $(VENV) ## build the book from clean, every chapter executed, warnings as errors
 	$(BIN)/python tools/vendor_js.py

@@ -3,9 +3,9 @@
 For each model of the image grid, at the cpu profile's size and batch: FLOP/s of whole training
 steps (counted by formula, optimisers and averaged weights included in the time and not in the
 count) over the rate of a float32 product of two 1024 x 1024 matrices, measured before and after
-each choice in the same run. Every number format and layout is timed, and with --compile compiled code too; the
-fastest is what the profile's `speed` should say. A share above 1 is possible: bfloat16 is counted
-against the float32 peak.
+each choice in the same run. Every number format and layout is timed, and with --compile compiled
+code too; the fastest is what the profile's `speed` should say. A share above 1 is possible:
+bfloat16 is counted against the float32 peak.
 """
 
 from __future__ import annotations

@@ -3,85 +3,183 @@ record among others."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from tabulate import tabulate
 
-from genbench.data import info, load
+from genbench.data import DATASETS, info, load
+from genbench.data.text import TEXT_DATASETS
 from genbench.errors import UserError
 from genbench.evaluation import Row, outcome, rows
 from genbench.external import load_samples
+from genbench.features import inception as inception_space
+from genbench.features.spaces import Unavailable
 from genbench.metrics import METRICS
 from genbench.models import MODELS
 from genbench.provenance import provenance
 from genbench.records import RECORD_VERSION, record_path, write_json
-from genbench.scoring import Judge, Score, all_scores, labelled_scores
-from genbench.suite import EvaluationSpec, digest
+from genbench.scoring import GAIN_SIZES, Judge, Score, all_scores, labelled_scores
+from genbench.suite import EvaluationSpec, digest, load_profiles, unknown
+from genbench.tables import EXTERNAL
 
-PROFILE = "external"
-"""The folder of results, beside those of the profiles, that holds records of others' samples."""
+COLUMNS = ("metric", "extractor", "value", "low", "high", "flag", "reason")
+"""What is printed of a row."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How samples are measured against a data set: by which profile, in which modality, with which
+    constants, and of how many samples at most."""
+
+    profile: str
+    modality: str
+    spec: EvaluationSpec
+    n: int
+
+
+def choose_protocol(dataset: str, profile: str = "auto") -> Protocol:
+    """The protocol for a data set of images or text, for the command line and for Python.
+
+    profile: its name, or "auto" for cpu's where that has the data set, else that of the first that
+    has it, so that samples meet the protocol of the committed results. Raises UserError for an
+    unknown profile or data set.
+    """
+    from genbench.text_scoring import N_SAMPLES
+
+    is_text = dataset in TEXT_DATASETS
+    if not is_text and dataset not in DATASETS:
+        raise UserError(unknown("data set", dataset, [*DATASETS, *TEXT_DATASETS]))
+    profiles = load_profiles()
+    if profile == "auto":
+        order = ("cpu", *profiles)
+        profile = next(n for n in order if is_text or dataset in profiles[n].images.datasets)
+    if profile not in profiles:
+        raise UserError(unknown("profile", profile, [*profiles, "auto"]))
+    scale = profiles[profile].images
+    n = N_SAMPLES if is_text else scale.sample.n
+    return Protocol(profile, "text" if is_text else "images", scale.evaluation, n)
 
 
 @dataclass(frozen=True)
 class Appraisal:
-    """What was measured of the first samples of a file or folder.
+    """What was measured of the first samples of a file or folder; printed, a table.
 
-    sha256: of the samples as scored. notes: how they were converted, and what to beware of.
-    status, reason: "collapsed", and why, by the protocol's thresholds, or "ok". rows: as in
-    metrics.csv, but for the cell.
+    profile, spec: whose protocol it was, and the protocol. sha256: of the samples as scored. notes:
+    how they were converted, and what to beware of. status, reason: "collapsed", and why, by the
+    protocol's thresholds, or "ok". rows: as in metrics.csv, but for the cell.
     """
 
     path: str
     dataset: str
+    modality: str
+    profile: str
+    spec: EvaluationSpec = field(repr=False)
     n: int
     sha256: str
     notes: list[str]
     status: str
     reason: str
-    rows: list[Row]
-    modality: str = "images"
+    rows: list[Row] = field(repr=False)
 
     @property
     def table(self) -> pd.DataFrame:
         """One row a metric and feature space: value, low and high (its interval over samples or
         what `results/README.md` says), flag, and the reason where there is no value."""
-        columns = ["metric", "extractor", "value", "low", "high", "flag", "reason"]
-        return pd.DataFrame(self.rows)[columns]
+        return pd.DataFrame(self.rows)[list(COLUMNS)]
+
+    def __str__(self) -> str:
+        return "\n".join([*self.notes, self.printed()])
+
+    def printed(self) -> str:
+        """The table as text, and below it one line for each feature space that could not be had
+        and one that says what was measured."""
+        shown, closing = _without_absent_spaces(self.rows)
+        columns = [key for key in COLUMNS if any(row[key] not in ("", None) for row in shown)]
+        cells = [[row[key] for key in columns] for row in shown]
+        said = f"{self.n} samples against the test split of {self.dataset}; profile {self.profile}"
+        if self.status != "ok":
+            said += f"; {self.status}: {self.reason}"
+        text = tabulate(cells, headers=columns, floatfmt=".4g", missingval="-")
+        return "\n".join([text, *closing, said])
+
+
+def _without_absent_spaces(table: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """The rows but for those of spaces in which nothing could be measured, all for one reason, and
+    one line on each of these."""
+    reasons: dict[str, Counter[str]] = {}
+    for row in table:
+        reasons.setdefault(row["extractor"], Counter())[row["reason"]] += 1
+    absent = {
+        space: next(iter(counts.items()))
+        for space, counts in reasons.items()
+        if space and len(counts) == 1 and "" not in counts
+    }
+    lines = [f"{space}: {n} metrics left out: {reason}" for space, (reason, n) in absent.items()]
+    return [row for row in table if row["extractor"] not in absent], lines
 
 
 def appraise(
-    path: str | Path,
+    path: str | os.PathLike[str],
     dataset: str,
     *,
+    profile: str = "auto",
     spec: EvaluationSpec | None = None,
-    n: int = 10_000,
+    n: int | None = None,
     device: str = "cpu",
-    inception: Path | None = None,
-    report: Callable[[str], None] = lambda metric: None,
+    inception: str | os.PathLike[str] | None = None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Appraisal:
-    """Every metric of the samples at `path` against the test split of `dataset`.
+    """Every metric of the samples at `path` against the test split of `dataset`, by the protocol
+    that `python -m genbench.run evaluate` has.
 
-    path: a folder of PNGs, an .npy, or an .npz with one array or one called `samples`, and
-    `labels` if they are of classes. n: samples that the protocol asks for; of more, the first n
-    are scored, and fewer are scored with a note. report is called with each metric as it is done.
+    path: for images a folder of PNGs, an .npy, or an .npz with one array or one called `samples`,
+    and `labels` if they are of classes; for text a UTF-8 file, of which the blocks between blank
+    lines, or else the lines, are samples. profile: as for `choose_protocol`. spec, n: in place of
+    the profile's; of more samples than n the first n are scored, and fewer are scored with a note.
+    inception: the file of torch-fidelity's weights, or None for the one that it downloaded before,
+    if any. report is called with a line before what takes long and after each metric that is
+    measured.
+
     Raises UserError, in one line, for samples that cannot be read or are not of the data set's
-    form.
+    form, and for what is no path.
     """
-    spec = spec or EvaluationSpec()
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(
+            f"samples are given as a path, and this is of type {type(path).__name__}; save them "
+            "first, such as with numpy.savez('samples.npz', samples=images)"
+        )
+    protocol = choose_protocol(dataset, profile)
+    spec, n = spec or protocol.spec, protocol.n if n is None else n
+    if protocol.modality == "text":
+        if inception is not None:
+            raise UserError(f"Inception's weights are for images, and {dataset} is text")
+        return _of_text(Path(path), dataset, protocol.profile, spec, n, device, report)
+    weights = _inception_weights(inception)
+    sha256 = inception_space.weights_sha256(weights) if weights else ""
+    spec = spec.model_copy(update={"inception_sha256": sha256})
     known = info(dataset)
     samples = load_samples(Path(path), known, n)
-    judge = Judge(load(dataset), spec, device, inception)
+    judge = Judge(load(dataset), spec, device, weights)
     images = samples.images
     seen = np.arange(known.sizes["train"])
+    if judge.is_cold("test"):
+        report(f"first the features of {dataset}'s real images, once: minutes but for digits")
     scores: list[Score] = []
     for score in all_scores(judge, images, "test", seen):
         scores.append(score)
-        report(score.metric)
+        if not isinstance(score.result, str):
+            report(f"{score.metric} in {score.extractor}" if score.extractor else score.metric)
+    if samples.labels is not None:
+        trained = 1 + 2 * sum(size <= len(seen) for size in GAIN_SIZES)
+        report(f"labels: {trained} classifiers are trained for cas and the augmentation gains")
     scores += labelled_scores(judge, images, samples.labels, seen, seed=0)
     absent = "the samples come without the model"
     scores += [
@@ -92,23 +190,39 @@ def appraise(
     status, reason = outcome(scores, known.classes, spec)
     table = rows(scores, fraction=1.0, split="test", n=len(images))
     return Appraisal(
-        str(path), dataset, len(images), samples.sha256, samples.notes, status, reason, table
-    )
+        str(path), dataset, "images", protocol.profile, spec, len(images), samples.sha256,
+        samples.notes, status, reason, table,
+    )  # fmt: skip
 
 
-def appraise_text(
-    path: str | Path,
+def _inception_weights(given: str | os.PathLike[str] | None) -> Path | None:
+    """The file of Inception's weights; None where none was given and none is there."""
+    try:
+        return inception_space.find(Path(given) if given is not None else None)
+    except Unavailable:
+        if given is not None:
+            raise
+        return None
+
+
+def _of_text(
+    path: Path,
     dataset: str,
-    *,
-    spec: EvaluationSpec | None = None,
-    device: str = "cpu",
+    profile: str,
+    spec: EvaluationSpec,
+    n: int,
+    device: str,
+    report: Callable[[str], None],
 ) -> Appraisal:
-    """Every metric of a UTF-8 text file's samples, its blocks or lines, against the test split of a
-    data set of text. Raises UserError, in one line, for a file that cannot be read or scored."""
+    """`appraise` for a file of text and a data set of text."""
     from genbench.data.text import load_text
-    from genbench.text_scoring import TEXT_METRICS, load_text_samples, score_text
+    from genbench.text_scoring import TEXT_METRICS, TRAIN_PASSAGES, load_text_samples, score_text
 
-    samples, notes = load_text_samples(Path(path))
+    samples, notes = load_text_samples(path, n)
+    report(
+        f"first the features of {len(samples)} samples, as many test passages and up to "
+        f"{TRAIN_PASSAGES} training passages: minutes, unless they are kept from an earlier call"
+    )
     try:
         scores = score_text(samples, load_text(dataset), spec=spec, device=device)
     except ValueError as error:
@@ -117,8 +231,9 @@ def appraise_text(
         scores, fraction=1.0, split="test", n=len(samples), register=METRICS | TEXT_METRICS
     )
     return Appraisal(
-        str(path), dataset, len(samples), digest(samples), notes, "ok", "", table, "text"
-    )
+        str(path), dataset, "text", profile, spec, len(samples), digest(samples), notes, "ok", "",
+        table,
+    )  # fmt: skip
 
 
 def default_name(path: Path) -> str:
@@ -152,7 +267,6 @@ def keep(
     *,
     name: str,
     seed: int,
-    spec: EvaluationSpec,
     device: str,
     replace: bool = False,
 ) -> Path:
@@ -165,8 +279,8 @@ def keep(
     record: dict[str, Any] = {
         "record_version": RECORD_VERSION,
         "cell": cell,
-        "suites": [PROFILE],
-        "profile": PROFILE,
+        "suites": [EXTERNAL],
+        "profile": EXTERNAL,
         "modality": appraisal.modality,
         "family": "external",
         "model": name,
@@ -178,7 +292,7 @@ def keep(
         "keys": {
             "train_key": "",
             "sample_key": appraisal.sha256,
-            "evaluate_key": digest([appraisal.sha256, spec.model_dump()]),
+            "evaluate_key": digest([appraisal.sha256, appraisal.spec.model_dump()]),
         },
         "status": appraisal.status,
         "reason": appraisal.reason,

@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 from genbench.errors import UserError
 from genbench.statistics import holm, mean_interval, paired_difference
-from genbench.tables import Results, load
+from genbench.tables import Results, altered, load, rebuilding
 
 MODEL = ["dataset", "data_variant", "model", "variant"]
 KEY = [*MODEL, "metric", "extractor"]
@@ -37,7 +37,8 @@ ROUNDING = 1e-12
 
 def load_folder(path: Path) -> Results:
     """The results in a profile's folder, or in a folder of results that holds one profile alone.
-    Raises UserError for any other, and for tables that are damaged."""
+    Raises UserError for any other, and for tables that are damaged or were changed since they were
+    built."""
     try:
         folder = path.resolve(strict=True)
         if not (folder / "manifest.json").is_file():
@@ -62,6 +63,12 @@ def load_folder(path: Path) -> Results:
     ):
         if lacking := needed - set(table.columns):
             raise UserError(f"{folder / name}.csv lacks {', '.join(sorted(lacking))}")
+    # A table that was cut at the end of a line reads well, and would be compared as if whole.
+    if changed := altered(results):
+        raise UserError(
+            f"{folder / changed[0]}: is not what manifest.json says was built (its sha256 "
+            f"differs), so it was cut or changed; {rebuilding(folder)}"
+        )
     for column in ("value", "fraction", "n_samples", "metric_version"):
         numbers = pd.to_numeric(results.metrics[column], errors="coerce")
         wrong = int((results.metrics[column].notna() & ~np.isfinite(numbers)).sum())
@@ -84,9 +91,10 @@ def compare(a: Results, b: Results, *, metrics: Iterable[str] | None = None) -> 
     is then over those seeds alone; else "Welch" (unequal variances). Both rest on normality.
 
     `verdict` on b, by the interval: "better", "worse", "differs" (a metric of which neither end is
-    better), "no clear difference", "not comparable", "only in a", "only in b"; `why` says what
-    stood in the way. Many rows are judged at once, and the interval knows nothing of it: one in
-    twenty without a difference is not "no clear difference". `p_holm` allows for that.
+    better), "no clear difference", "cannot be judged" (values without an interval, as of one seed),
+    "not comparable", "only in a", "only in b"; `why` says what stood in the way. Many rows are
+    judged at once, and the interval knows nothing of it: one in twenty without a difference is not
+    "no clear difference". `p_holm` allows for that.
 
     A failed run without a value leaves no mean: one over the survivors would reward the model that
     fails most. Raises UserError for a metric that neither side has, and for rows that occur twice.
@@ -196,10 +204,11 @@ def _difference(a: pd.DataFrame, b: pd.DataFrame, higher_is_better: bool | None)
     row |= {
         "difference": difference,
         "relative": difference / abs(x.mean()) if x.mean() else math.nan,
-        "verdict": "no clear difference",
+        "verdict": "cannot be judged",
     }
     if paired and (x == y).all():
         return row | {
+            "verdict": "no clear difference",
             "test": "paired",
             "low": 0.0,
             "high": 0.0,
@@ -221,6 +230,7 @@ def _difference(a: pd.DataFrame, b: pd.DataFrame, higher_is_better: bool | None)
         welch = stats.ttest_ind(y, x, equal_var=False)
         (low, high), p = welch.confidence_interval(0.95), welch.pvalue
     row |= {"test": "paired" if paired else "Welch", "low": low, "high": high, "p": p}
+    row["verdict"] = "no clear difference"
     if low > 0 or high < 0:
         better = "better" if (low > 0) == higher_is_better else "worse"
         row["verdict"] = "differs" if higher_is_better is None else better

@@ -13,7 +13,7 @@ from genbench.data import ImageData, load
 from genbench.errors import UserError
 from genbench.models.interface import Model
 from genbench.records import RunDirectory
-from genbench.suite import Budget, Cell, DataSpec, ModelSpec, load_profiles
+from genbench.suite import Cell, load_profiles, validate
 from genbench.training import Training, train, trained_model
 
 
@@ -41,19 +41,20 @@ def train_on_digits(model: str, *, train_flops: float, seed: int = 0, **params: 
     """Train a model by name on the digits, on the CPU, with the smoke profile's sizes.
 
     params: parameters of the model (its file's `Params`). Raises UserError for an unknown model
-    or parameter, and if the run diverges.
+    or parameter, for a number out of its range, and if the run diverges.
     """
     scale = load_profiles()["smoke"].images
-    cell = Cell(
-        modality="images",
-        data=DataSpec(name="digits"),
-        model=ModelSpec(name=model, params=params, tuned=scale.models.get(model, {})),
-        budget=Budget(train_flops=train_flops, fractions=(1.0,)),
-        train=scale.train_of(model, {}),
-        sample=scale.sample,
-        evaluation=scale.evaluation,
-        seed=seed,
-    )
+    content = {
+        "modality": "images",
+        "data": {"name": "digits"},
+        "model": {"name": model, "params": params, "tuned": scale.models.get(model, {})},
+        "budget": {"train_flops": train_flops, "fractions": (1.0,)},
+        "train": scale.train_of(model, {}),
+        "sample": scale.sample,
+        "evaluation": scale.evaluation,
+        "seed": seed,
+    }
+    cell = validate(Cell, content, "train_on_digits")
     data = load("digits")
     with tempfile.TemporaryDirectory() as folder:
         directory = RunDirectory(Path(folder), cell, "cpu")

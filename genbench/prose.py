@@ -248,6 +248,12 @@ def metric_title(metric: str) -> str:
     return info.title + ARROWS[info.higher_is_better]
 
 
+def metric_words(metric: str) -> str:
+    """A metric's name for a list in a sentence, where a comma would part it: `Realism (median)`."""
+    title, _, rest = METRICS[metric].title.partition(", ")
+    return f"{title} ({rest})" if rest else title
+
+
 def scores(
     results: Results,
     metrics: Sequence[str],

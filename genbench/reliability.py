@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from genbench.analysis import final, in_order
+from genbench.analysis import FAILED, final, in_order
 from genbench.metrics import METRICS
 from genbench.metrics.measured import Z
 from genbench.statistics import Estimate, rank_agreement, variance_components
-from genbench.tables import Results
+from genbench.tables import Results, final_rows
 
 
 def draws(results: Results) -> pd.DataFrame:
@@ -74,8 +75,13 @@ def interval_honesty(results: Results) -> pd.DataFrame:
 
 def variance_split(results: Results, metric: str) -> pd.DataFrame:
     """Of one measurement of each model: `training` and `sampling`, standard deviations from the
-    seed and from drawing finitely many samples, `share`, training's part of the variance, and
-    `flag` where its estimate was negative.
+    seed and from drawing finitely many samples, `share`, an Estimate of training's part of the
+    variance over `runs` runs of `draws` sets of samples at most, and `flag` where its estimate was
+    negative.
+
+    The interval of the share is that of the intraclass correlation, from the F quantiles of the
+    ratio of mean squares, which rests on normality; of unequal draws it is approximate, as the
+    components themselves are.
 
     results: of plain models and data (`analysis.of_suite`), as variants are not told apart.
     """
@@ -88,6 +94,7 @@ def variance_split(results: Results, metric: str) -> pd.DataFrame:
             continue
         seed, sampling = variance_components(values)
         total = seed.variance + sampling.variance
+        share = seed.variance / total if total else math.nan
         rows.append(
             {
                 "dataset": dataset,
@@ -95,12 +102,91 @@ def variance_split(results: Results, metric: str) -> pd.DataFrame:
                 "title": title,
                 "training": math.sqrt(seed.variance),
                 "sampling": math.sqrt(sampling.variance),
-                "share": seed.variance / total if total else math.nan,
+                "share": Estimate(share, *_share_ends(values, sampling.variance), len(values)),
+                "runs": len(values),
+                "draws": max(map(len, values)),
                 "flag": seed.flag,
             }
         )
-    columns = ["dataset", "model", "title", "training", "sampling", "share", "flag"]
+    columns = ["dataset", "model", "title", "training", "sampling", "share"]
+    columns += ["runs", "draws", "flag"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _share_ends(values: Sequence[np.ndarray], within: float) -> tuple[float, float]:
+    """Ends of the 95% interval of the seeds' part of the variance, in [0, 1]; NaN where nothing
+    varies within the runs."""
+    k, total = len(values), sum(map(len, values))
+    if not within:
+        return math.nan, math.nan
+    n = k / sum(1 / len(run) for run in values)
+    ratio = n * float(np.var([run.mean() for run in values], ddof=1)) / within
+    upper, lower = (float(stats.f.ppf(end, k - 1, total - k)) for end in (0.975, 0.025))
+    low, high = ((ratio / f - 1) / (ratio / f - 1 + n) for f in (upper, lower))
+    return max(0.0, low), max(0.0, high)
+
+
+def disagreements(
+    first: pd.DataFrame, second: pd.DataFrame, *, first_up: bool, second_up: bool
+) -> pd.DataFrame:
+    """Pairs of trained models that two metrics put in opposite orders, by means over the cells that
+    have a value of both: one row a data set and pair, `a` ahead by the first metric and `b` by the
+    second.
+
+    first, second: of `analysis.final`, of plain models and data; first_up, second_up: whether
+    higher is better. Columns: dataset, title_a, title_b; first_a, first_b, second_a, second_b (the
+    means); `every`, whether all runs of the one are ahead of all runs of the other by both metrics.
+    A model with a failed run that left no value of the first metric has no order and no row.
+    """
+    models = first[first["family"] != "control"]
+    lost = models[models["status"].isin(FAILED) & models["value"].isna()]
+    gone = set(zip(lost["dataset"], lost["model"], strict=True))
+    both = models.merge(second[["cell", "value"]].rename(columns={"value": "second"}), on="cell")
+    both = both.dropna(subset=["value", "second"])
+    signs = (1 if first_up else -1, 1 if second_up else -1)
+    rows = []
+    for dataset, on_it in both.groupby("dataset", sort=False):
+        groups = [
+            (title, group["value"].to_numpy(), group["second"].to_numpy())
+            for (model, title), group in on_it.groupby(["model", "title"], sort=False)
+            if (dataset, model) not in gone
+        ]
+        for a, b in permutations(groups, 2):
+            by_first = signs[0] * (a[1].mean() - b[1].mean())
+            by_second = signs[1] * (b[2].mean() - a[2].mean())
+            if by_first <= 0 or by_second <= 0:
+                continue
+            every = min(signs[0] * a[1]) > max(signs[0] * b[1])
+            every = every and min(signs[1] * b[2]) > max(signs[1] * a[2])
+            rows.append(
+                (dataset, a[0], b[0], a[1].mean(), b[1].mean(), a[2].mean(), b[2].mean(), every)
+            )
+    columns = ["dataset", "title_a", "title_b", "first_a", "first_b", "second_a", "second_b"]
+    return pd.DataFrame(rows, columns=[*columns, "every"])
+
+
+def flattered(results: Results, metrics: Sequence[str]) -> pd.DataFrame:
+    """Controls that a metric calls better than real training images: every run of the control ahead
+    of every run of the train split, with intervals over samples apart. One row a data set, metric
+    and control: dataset, metric, title (the control's), real and value (means over runs).
+
+    results: of plain models and data (`analysis.of_suite`), as variants are not told apart.
+    """
+    rows = []
+    for metric in metrics:
+        cells = in_order(results.cells[results.cells["family"] == "control"])
+        cells = cells[["cell", "dataset", "model", "title"]]
+        values = cells.merge(final_rows(results.metrics, metric), on="cell")
+        sign = 1 if METRICS[metric].higher_is_better else -1
+        ends = np.sort(sign * values[["low", "high"]].to_numpy(), axis=1)
+        values = values.assign(least=ends[:, 0], most=ends[:, 1])
+        for dataset, on_it in values.groupby("dataset", sort=False):
+            real = on_it[on_it["model"] == "train-split"]
+            for title, control in on_it.groupby("title", sort=False):
+                if control["least"].min() > real["most"].max():
+                    row = (dataset, metric, title, real["value"].mean(), control["value"].mean())
+                    rows.append(row)
+    return pd.DataFrame(rows, columns=["dataset", "metric", "title", "real", "value"])
 
 
 def space_agreement(

@@ -1,8 +1,8 @@
 """The command line: python -m genbench.run all | SUITE | plan | status | tables | data | evaluate |
 compare.
 
-Exit codes: 0 done; 1 a cell crashed; 2 the user's mistake, in one line; 130 interrupted, with what
-was finished saved. Progress goes to stderr; the summary, or JSON with --json, to stdout.
+Exit codes: 0 done; 1 a cell crashed; 2 the user's mistake, in one line; 130 interrupted, with a
+line that says what is kept. Progress goes to stderr; the summary, or JSON with --json, to stdout.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ commands:
   plan [SUITE]   list the cells with measured or estimated cost; run nothing
   status [SUITE] say which cells are done, to do or failed
   tables         rebuild a profile's tables from its records
-  data [NAME..]  fetch and check data sets
+  data [NAME..]  fetch and check data sets, of images and text
   evaluate PATH --against DATASET
-                 score samples that genbench did not make: PNGs, .npy, .npz or a text file
+                 score samples that genbench did not make: PNGs, .npy, .npz or a text file;
+                 with --results DIR keep a record of it in DIR/external
   compare A B    two results folders side by side, with intervals of the differences
 """
 EPILOG = """\
@@ -43,7 +44,8 @@ examples:
   python -m genbench.run all --only 'images/fashion-mnist/dcgan/*' --seeds 5
   python -m genbench.run evaluate my-samples.npz --against mnist --json
 
-exit codes: 0 done, 1 a cell crashed, 2 a mistake in the call, 130 interrupted (work is saved)
+exit codes: 0 done, 1 a cell crashed, 2 a mistake in the call, 130 interrupted (all and SUITE keep
+finished cells and go on from the last checkpoint; evaluate begins again)
 """
 
 
@@ -61,7 +63,8 @@ def parser() -> Parser:
         allow_abbrev=False,
     )
     p.add_argument("command", help="one of the commands, or a suite's name or file")
-    p.add_argument("names", nargs="*", help="a suite, data sets, a path or two folders")
+    # A default, or argparse takes a call without a command to lack these as well.
+    p.add_argument("names", nargs="*", default=[], help="a suite, data sets, a path or two folders")
     p.add_argument("--profile", default="auto", help="smoke, cpu, gpu, or auto: gpu only on CUDA")
     p.add_argument(
         "--only", action="append", default=[], metavar="GLOB", help="cells by name; repeatable"
@@ -395,17 +398,22 @@ def show_status(args: argparse.Namespace, target: str) -> int:
 
 def rebuild_tables(args: argparse.Namespace) -> int:
     """`tables`: build them again from the records of one profile, or of every one there is."""
-    from genbench.appraise import PROFILE
     from genbench.suite import load_profiles, unknown
-    from genbench.tables import results_root
+    from genbench.tables import EXTERNAL, results_root
 
     root: Path = args.results or results_root()
     # Others' samples are kept beside the profiles, in a folder of their own.
-    known = [*load_profiles(), PROFILE]
+    known = [*load_profiles(), EXTERNAL]
     if args.profile != "auto" and args.profile not in known:
         raise UserError(f"--profile: {unknown('profile', args.profile, [*known, 'auto'])}")
     wanted = known if args.profile == "auto" else [args.profile]
     folders = [root / name for name in wanted if (root / name / "records").is_dir()]
+    if not folders and (root / "records").is_dir():
+        above = root.resolve().parent if root.name in ("", "..") else root.parent
+        raise UserError(
+            f"--results {root}: is itself the folder of a profile; --results names the folder "
+            f"above it: --results {above}"
+        )
     if not folders:
         raise UserError(f"no records under {root}; make some with: python -m genbench.run all")
     rows = []
@@ -431,58 +439,45 @@ def get_data(args: argparse.Namespace) -> int:
 
 def evaluate_samples(args: argparse.Namespace) -> int:
     """`evaluate`: score a path's samples; with --results, keep the outcome among the tables."""
-    from genbench.appraise import PROFILE, appraise, appraise_text, default_name, keep, reserve
-    from genbench.data import info
+    from genbench.appraise import appraise, choose_protocol, default_name, keep, reserve
+    from genbench.tables import EXTERNAL
 
-    profile_name, profile, modality = choose_protocol(args)
+    check_evaluation(args)
+    protocol = choose_protocol(args.against, args.profile)
     path, device, seed = Path(args.names[0]), choose_device(args.device), args.seed or 0
     name = default_name(path) if args.name is None else args.name
     results = None
     if args.results is not None:
         # Before the work, not after it.
-        results = choose_results(args.results, PROFILE)
-        reserve(results, modality, args.against, name, seed, replace=args.force)
-    weights = inception_weights(args.inception)
-    spec = profile.images.evaluation.model_copy(
-        update={"inception_sha256": inception_sha256(weights)}
-    )
-    if modality == "text":
-        done = appraise_text(path, args.against, spec=spec, device=device)
-    else:
-        done = appraise(
-            path, info(args.against).name, spec=spec, n=profile.images.sample.n, device=device,
-            inception=weights,
-            report=lambda metric: print(f"{path}: {metric}", file=sys.stderr, flush=True),
-        )  # fmt: skip
+        results = choose_results(args.results, EXTERNAL)
+        reserve(results, protocol.modality, args.against, name, seed, replace=args.force)
+    done = appraise(
+        path, args.against, profile=args.profile, device=device,
+        inception=inception_weights(args.inception) if args.inception else None,
+        report=lambda line: print(f"{path}: {line}", file=sys.stderr, flush=True),
+    )  # fmt: skip
     for note in done.notes:
         print(f"genbench: {path}: {note}", file=sys.stderr)
-    closing = f"{done.n} samples against the test split of {done.dataset}; profile {profile_name}"
-    if done.status != "ok":
-        closing += f"; {done.status}: {done.reason}"
     if results is not None:
-        keep(done, results, name=name, seed=seed, spec=spec, device=device, replace=args.force)
+        keep(done, results, name=name, seed=seed, device=device, replace=args.force)
         build_tables(results)
-        closing += f"; kept in {results}"
     if args.json:
         head = {
-            "path": done.path, "against": done.dataset, "profile": profile_name, "n": done.n,
+            "path": done.path, "against": done.dataset, "profile": done.profile, "n": done.n,
             "sha256": done.sha256, "notes": done.notes, "status": done.status,
-            "reason": done.reason, "protocol": spec.model_dump(mode="json"), "metrics": done.rows,
+            "reason": done.reason, "protocol": done.spec.model_dump(mode="json"),
+            "metrics": done.rows,
         }  # fmt: skip
         print(json.dumps(head, indent=1, allow_nan=False))
         return 0
-    columns = ("metric", "extractor", "value", "low", "high", "flag", "reason")
-    show(args, [{key: row[key] for key in columns} for row in done.rows], {}, closing)
+    print(done.printed())
+    if results is not None:
+        print(f"kept in {results}")
     return 0
 
 
-def choose_protocol(args: argparse.Namespace) -> tuple[str, Profile, str]:
-    """The profile by whose protocol `evaluate` measures, its name, and the modality of the data
-    set. Raises UserError for a call that does not say what to evaluate, or is of no use."""
-    from genbench.data import DATASETS
-    from genbench.data.text import TEXT_DATASETS
-    from genbench.suite import load_profiles, unknown
-
+def check_evaluation(args: argparse.Namespace) -> None:
+    """Raises UserError for a call that does not say what to evaluate, or is of no use."""
     if len(args.names) != 1 or args.against is None:
         raise UserError("evaluate takes one path and --against DATASET, such as: "
                         "evaluate samples.npz --against mnist")  # fmt: skip
@@ -490,23 +485,13 @@ def choose_protocol(args: argparse.Namespace) -> tuple[str, Profile, str]:
         raise UserError("--name, --seed and --force are for the record that --results DIR keeps")
     if args.seed is not None and args.seed < 0:
         raise UserError(f"--seed {args.seed}: seeds are numbers from 0 up")
-    if args.against not in (known := [*DATASETS, *TEXT_DATASETS]):
-        raise UserError(f"--against: {unknown('data set', args.against, known)}")
-    profiles, is_text = load_profiles(), args.against in TEXT_DATASETS
-    name = args.profile
-    if name == "auto":
-        order = ("cpu", *profiles)
-        name = next(n for n in order if is_text or args.against in profiles[n].images.datasets)
-    if name not in profiles:
-        raise UserError(f"--profile: {unknown('profile', name, [*profiles, 'auto'])}")
-    return name, profiles[name], "text" if is_text else "images"
 
 
 def compare_results(args: argparse.Namespace) -> int:
     """`compare`: two results folders side by side."""
     if len(args.names) != 2:
         raise UserError(
-            "compare takes two results folders, such as: compare results/cpu theirs/cpu"
+            "compare takes two results folders, such as: compare old/external new/external"
         )
     from genbench import compare
 
@@ -524,8 +509,11 @@ TRACKERS = ("tensorboard", "wandb")
 
 # Options that a command would pass over in silence.
 WITHOUT_USE = {
-    "tables": ("only", "seeds", "runs", "force", "dry_run", "inception", *TRACKERS),
-    "data": ("only", "seeds", "runs", "results", "force", "dry_run", "inception", *TRACKERS),
+    "plan": ("runs", "force", "dry_run", *TRACKERS),
+    "status": ("runs", "force", "dry_run", *TRACKERS),
+    "tables": ("only", "seeds", "device", "runs", "force", "dry_run", "inception", *TRACKERS),
+    "data": ("profile", "only", "seeds", "device", "runs", "results", "force", "dry_run",
+             "inception", *TRACKERS),
     "evaluate": ("only", "seeds", "runs", "dry_run", *TRACKERS),
     "compare": ("profile", "only", "seeds", "device", "runs", "results", "force", "dry_run",
                 "inception", *TRACKERS),
@@ -545,7 +533,7 @@ def refuse_options(args: argparse.Namespace) -> None:
 
 
 def dispatch(args: argparse.Namespace) -> int:
-    from genbench.suite import RESERVED
+    from genbench.suite import RESERVED, suite_names, unknown
 
     command, names = args.command, args.names
     refuse_options(args)
@@ -564,11 +552,28 @@ def dispatch(args: argparse.Namespace) -> int:
     if command == "tables":
         return rebuild_tables(args)
     target = names[0] if names else "all"
+    # Of the second word: a command, which `load_suites` takes the first for, it cannot be.
+    of_suites = command in ("plan", "status") and not target.endswith((".yaml", ".yml"))
+    if of_suites and target not in (suites := ["all", *suite_names()]):
+        raise UserError(unknown("suite", target, suites))
     if command == "plan":
         return show_plan(args, target)
     if command == "status":
         return show_status(args, target)
     return run_cells(args, command)
+
+
+# What is true of a command that did not come to its end; of `all` and suites, the last.
+UNFINISHED = {
+    "plan": "nothing was run or recorded",
+    "status": "nothing was run or recorded",
+    "tables": "records are as they were, and the same command builds the tables again",
+    "data": "what was fetched whole is kept, and the same command fetches the rest",
+    "evaluate": "samples are recorded at the end alone, so the same command measures them again",
+    "compare": "nothing was run or recorded",
+    "": "finished cells are recorded, and the same command goes on from the last checkpoint of the "
+    "current one",
+}
 
 
 def _terminated(*_: object) -> NoReturn:
@@ -580,25 +585,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Both, since a shell starts its background jobs with SIGINT ignored.
     signal.signal(signal.SIGINT, _terminated)
     signal.signal(signal.SIGTERM, _terminated)
+    unfinished = UNFINISHED[""]
     try:
-        return dispatch(parser().parse_intermixed_args(argv))
+        args = parser().parse_intermixed_args(argv)
+        unfinished = UNFINISHED.get(args.command, unfinished)
+        return dispatch(args)
     except UserError as error:
         print(f"genbench: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        print(
-            f"genbench: {error.strerror or error}{where}; finished cells are recorded, "
-            "and the same command goes on from there",
-            file=sys.stderr,
-        )
+        print(f"genbench: {error.strerror or error}{where}; {unfinished}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(
-            "genbench: interrupted; finished cells are recorded, and the same command goes on "
-            "from the last checkpoint of the current one",
-            file=sys.stderr,
-        )
+        print(f"genbench: interrupted; {unfinished}", file=sys.stderr)
         return 130
 
 

@@ -23,6 +23,7 @@ from genbench.data import ImageData
 from genbench.features import Features
 from genbench.features.spaces import Extractor, Unavailable, load
 from genbench.features.store import features as stored_features
+from genbench.features.store import holds
 from genbench.metrics import METRICS, SPACE_METRICS
 from genbench.metrics.classifier import (
     class_entropy,
@@ -96,6 +97,20 @@ class Judge:
             raise Unavailable("no Inception weights were given: --inception FILE")
         return load(space, self.data.info.name, self.device, self.inception)
 
+    def is_cold(self, split: str) -> bool:
+        """Whether features of real images are yet to be computed, which takes minutes for tens of
+        thousands of them: those of `split` in any space, or of the training images."""
+        wanted = [("classifier", "train"), *((space, split) for space in self.spec.spaces)]
+        for space, each in wanted:
+            try:
+                extractor = self.extractor(space)
+            except Unavailable:  # its metrics will say why
+                continue
+            images = getattr(self.data, each).images
+            if not holds(extractor, images, self.data.info.levels):
+                return True
+        return False
+
     def check_spaces(self) -> None:
         """Raises UserError where the protocol's weights cannot be had: those of Inception are the
         user's to give, but a run without the others would be recorded as if it were whole."""
@@ -145,7 +160,7 @@ def quick_scores(
     samples, real, spec = judge.features(images, space), judge.reference(split, space), judge.spec
     name, x, n = judge.extractor(space).name, samples.features, len(samples.features)
     yield Score("fd", name, fd(x, real.gaussian))
-    size = min(spec.kid_subset_size, n)
+    size = min(spec.kid_subset_size, n, len(real.features))
     settings = {"subsets": spec.kid_subsets, "subset_size": size, "seed": SEED}
     within = real.within_subsets(n, **settings)
     kid = kernel_distance(x, real.features, **settings, within=within)

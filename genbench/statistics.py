@@ -427,6 +427,14 @@ def rank_agreement(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Esti
     return Estimate(tau, low, high, n)
 
 
+class Coverage(NamedTuple):
+    """How often intervals held the truth, `share` with Wilson's 95% interval, and the mean `width`
+    of those that exist, in units of the values."""
+
+    share: Estimate
+    width: float
+
+
 def coverage(
     interval: Callable[[Floats], Estimate],
     draw: Draw,
@@ -434,16 +442,18 @@ def coverage(
     n: int,
     repetitions: int,
     seed: int,
-) -> Estimate:
-    """The share of `repetitions` sets of n values from `draw` whose interval holds `truth`, with
-    Wilson's 95% interval."""
+) -> Coverage:
+    """What the intervals of `repetitions` sets of n values from `draw` do. One that does not exist
+    holds nothing."""
     rng = np.random.default_rng(seed)
-    held = 0
-    for _ in range(repetitions):
-        e = interval(draw(rng, n))
-        held += e.low <= truth <= e.high
+    found = [interval(draw(rng, n)) for _ in range(repetitions)]
+    held = sum(e.low <= truth <= e.high for e in found)
+    widths = [e.high - e.low for e in found if not math.isnan(e.high - e.low)]
     share = stats.binomtest(held, repetitions).proportion_ci(method="wilson")
-    return Estimate(held / repetitions, float(share.low), float(share.high), repetitions)
+    return Coverage(
+        Estimate(held / repetitions, float(share.low), float(share.high), repetitions),
+        float(np.mean(widths)) if widths else math.nan,
+    )
 
 
 def bootstrap_mean(values: Floats) -> Estimate:
@@ -461,8 +471,9 @@ def coverage_table(repetitions: int = 500, seed: int = 0) -> pd.DataFrame:
 
     One row for each interval, n and distribution of the values: normal, lognormal (skewed: the
     exponential of a standard normal value), and Student's t with 3 degrees of freedom (heavy
-    tails). Columns: interval, distribution, n, coverage (an Estimate). The truth is the
-    distribution's own mean, median or interquartile mean. Takes a few seconds.
+    tails). Columns: interval, distribution, n, coverage (an Estimate), width (the mean of the
+    intervals' widths). The truth is the distribution's own mean, median or interquartile mean.
+    Takes a few seconds.
     """
     quartile = stats.norm.ppf(0.75)
     middle = stats.norm.cdf(quartile - 1) - stats.norm.cdf(-quartile - 1)
@@ -480,12 +491,12 @@ def coverage_table(repetitions: int = 500, seed: int = 0) -> pd.DataFrame:
         "interquartile mean, Tukey-McLaughlin": (interquartile_mean, "IQM"),
     }
     rows = [
-        (name, distribution, n, coverage(interval, draw, truth[of], n, repetitions, seed))
+        (name, distribution, n, *coverage(interval, draw, truth[of], n, repetitions, seed))
         for name, (interval, of) in intervals.items()
         for n in (3, 5)
         for distribution, (draw, truth) in distributions.items()
     ]
-    return pd.DataFrame(rows, columns=["interval", "distribution", "n", "coverage"])
+    return pd.DataFrame(rows, columns=["interval", "distribution", "n", "coverage", "width"])
 
 
 def _ordered(values: ArrayLike, name: str) -> Floats:

@@ -472,7 +472,7 @@ def validate(cls: type[T], content: Any, where: str) -> T:
         if first["type"] == "extra_forbidden":
             what = unknown("key", str(loc[-1]), _fields_at(cls, loc[:-1]))
         else:
-            what = message
+            what = "is missing" if first["type"] == "missing" else message
             if first["type"] not in ("missing", "value_error"):
                 what += f" (found {first['input']!r})"
         raise UserError(f"{where}: at {place}: {what}") from None

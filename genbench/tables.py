@@ -18,7 +18,7 @@ import pandas as pd
 from genbench.errors import UserError
 from genbench.provenance import clone_root
 from genbench.records import atomic, load_records, read_json, write_json
-from genbench.suite import digest
+from genbench.suite import digest, load_profiles
 
 CELLS = [
     "cell", "suite", "modality", "family", "model", "variant", "dataset", "data_variant", "seed",
@@ -32,6 +32,11 @@ METRICS = [
 ]  # fmt: skip
 COSTS = ["cell", "cost", "value", "unit"]
 CURVES = ["cell", "stage", "step", "train_flops", "examples", "seconds", "name", "value"]
+
+FILES = ("cells.csv", "metrics.csv", "costs.csv", "curves.parquet")
+
+EXTERNAL = "external"
+"""The folder of results, beside those of the profiles, that holds records of others' samples."""
 
 # Columns of the CSVs that hold numbers or truth values; the others hold text, even where it looks
 # like a number.
@@ -157,10 +162,7 @@ def load(profile: str, root: Path | None = None) -> Results:
     """A profile's tables. Raises UserError, saying how to make them, where there are none."""
     folder = (root or results_root()) / profile
     if not (folder / "manifest.json").is_file():
-        raise UserError(
-            f"{folder} holds no results; make them with: "
-            f"python -m genbench.run all --profile {profile}"
-        )
+        raise UserError(f"{folder} holds no results; {_making(folder)}")
     frames = {
         name: _read(folder / f"{name}.csv", columns)
         for name, columns in (("cells", CELLS), ("metrics", METRICS), ("costs", COSTS))
@@ -172,6 +174,41 @@ def load(profile: str, root: Path | None = None) -> Results:
         folder=folder,
         **frames,
     )
+
+
+def _making(folder: Path) -> str:
+    """How tables come to be in a folder, and, where no command makes one of its name, what the name
+    should have been."""
+    profiles = load_profiles()
+    if folder.name in profiles:
+        return f"make them with: python -m genbench.run all --profile {folder.name}"
+    if folder.name == EXTERNAL:
+        return "make them with: python -m genbench.run evaluate PATH --against NAME --results DIR"
+    known = ", ".join((*profiles, EXTERNAL))
+    return (
+        f"'{folder.name}' is no profile: known are {known}; of a folder of your own, name the "
+        "profile in it and the folder, such as load('cpu', Path('mine'))"
+    )
+
+
+def altered(results: Results) -> list[str]:
+    """Names of the files of tables whose content is not what the manifest says was built."""
+    manifest: Any = results.manifest  # of somebody else's folder, it may be anything
+    built = manifest.get("files") if isinstance(manifest, dict) else None
+    built = built if isinstance(built, dict) else {}
+    return [
+        name
+        for name in FILES
+        if built.get(name) != hashlib.sha256((results.folder / name).read_bytes()).hexdigest()
+    ]
+
+
+def rebuilding(folder: Path) -> str:
+    """How the tables of a folder are built again from its records."""
+    again = f"python -m genbench.run tables --results {folder.parent} --profile {folder.name}"
+    if folder.name in (*load_profiles(), EXTERNAL):
+        return f"rebuild the tables with: {again}"
+    return "get the whole folder again, or rebuild the tables from its records"
 
 
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:

@@ -102,6 +102,8 @@ def _read(path: Path) -> tuple[str, list[str]]:
     """The file's text without blanks around it, and whether a byte order mark was dropped."""
     try:
         status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise UserError(f"{path}: is a folder; a data set of text takes one file of UTF-8 text")
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{path}: is not a file; expected one of UTF-8 text")
         if status.st_size > MAX_BYTES:
@@ -184,7 +186,7 @@ def _space_scores(
     to_train, index = nearest(x, train)
     to_test, _ = nearest(x, test)
     fresh_to_train, _ = nearest(test, train)
-    size = min(spec.kid_subset_size, N)
+    size = min(spec.kid_subset_size, N)  # of real passages there are as many
     support = _or_reason(lambda: prdc(x, manifold(test)))
     results: dict[str, Measured | str] = {
         "fd": fd(x, real),

@@ -402,6 +402,7 @@ def train(
                 break
         if run.progress.status == "ok":
             if directory.best.exists():
+                directory.weights(1.0).parent.mkdir(exist_ok=True)
                 directory.best.replace(directory.weights(1.0))
             else:
                 run.save_weights(directory.weights(1.0))

@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +171,7 @@ def test_without_variation_there_is_no_interval(seeds):
     row = only(compare(results(a), results(b, seeds=seeds)))
     assert row["difference"] == pytest.approx(b[0] - a[0])
     assert row[["low", "high", "p", "p_holm"]].isna().all()
-    assert row["verdict"] == "no clear difference"
+    assert row["verdict"] == "cannot be judged"
     assert row["why"] == "nothing varies over seeds, which gives no interval"
 
 
@@ -178,7 +179,7 @@ def test_one_seed_gives_a_difference_and_no_interval():
     row = only(compare(results([1.0]), results([4.0])))
     assert (row["difference"], row["relative"]) == (3, 3)
     assert np.isnan(row["low"])
-    assert (row["verdict"], row["why"]) == ("no clear difference", "one seed gives no interval")
+    assert (row["verdict"], row["why"]) == ("cannot be judged", "one seed gives no interval")
     assert row["test"] == ""
 
 
@@ -365,7 +366,8 @@ def written(folder: Path, content: Results) -> Path:
     for name in ("cells", "metrics", "costs"):
         getattr(content, name).to_csv(folder / f"{name}.csv", index=False)
     content.curves.to_parquet(folder / "curves.parquet")
-    (folder / "manifest.json").write_text("{}")
+    made = {name: sha256((folder / name).read_bytes()).hexdigest() for name in tables.FILES}
+    (folder / "manifest.json").write_text(json.dumps({"files": made}))
     return folder
 
 
@@ -412,6 +414,28 @@ def test_damaged_folders_are_refused_in_one_line(tmp_path, name, content, messag
     assert "\n" not in str(error.value)
 
 
+def test_tables_that_were_cut_at_a_line_are_refused(tmp_path):
+    for name, advice in (
+        ("cpu", f"python -m genbench.run tables --results {tmp_path} --profile cpu"),
+        ("of-old", "get the whole folder again"),
+    ):
+        folder = written(tmp_path / name, results([1.0, 2.0, 3.0]))
+        lines = (folder / "metrics.csv").read_text().splitlines(keepends=True)
+        (folder / "metrics.csv").write_text("".join(lines[:-1]))
+        with pytest.raises(UserError, match=r"metrics\.csv: is not what manifest") as error:
+            load_folder(folder)
+        assert advice in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("manifest", ["{}", "[]", '{"files": []}'])
+def test_a_manifest_that_knows_no_tables_vouches_for_none(tmp_path, manifest):
+    folder = written(tmp_path / "cpu", results([1.0, 2.0]))
+    (folder / "manifest.json").write_text(manifest)
+    with pytest.raises(UserError, match=r"cells\.csv: is not what manifest"):
+        load_folder(folder)
+
+
 @pytest.mark.parametrize("value", ["inf", "-inf", "much"])
 def test_values_that_are_no_numbers_are_refused(tmp_path, value):
     a = results([1.0, 2.0])
@@ -438,7 +462,9 @@ def test_paths_that_lead_nowhere(tmp_path):
 def test_committed_results_are_equal_to_themselves():
     a = load_folder(CPU)
     table = compare(a, a)
-    assert set(table["verdict"]) == {"no clear difference"}
+    assert set(table["verdict"]) <= {"no clear difference", "cannot be judged"}
+    alone = table["why"] == "one seed gives no interval"
+    assert (alone == (table["verdict"] == "cannot be judged")).all()
     assert (table["difference"] == 0).all()
     assert not table.duplicated(KEY).any()
     assert len(table.drop_duplicates(["dataset", "model"])) == len(
@@ -464,4 +490,4 @@ def test_a_rebuilt_folder_of_real_cells_loads_and_differs_where_it_was_changed(t
     hit &= table["extractor"] == "classifier-mnist"
     assert set(table[hit]["verdict"]) <= {"worse"}
     assert hit.any()
-    assert set(table[~hit]["verdict"]) == {"no clear difference"}
+    assert set(table[~hit]["verdict"]) <= {"no clear difference", "cannot be judged"}

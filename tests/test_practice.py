@@ -207,7 +207,7 @@ def test_a_run_stops_when_the_criterion_no_longer_falls_and_keeps_the_best(make_
 
 
 def test_a_run_that_goes_on_falling_goes_on_to_its_end(make_directory, digits):
-    cell = tiny_cell(train={"early_stopping": 1, "checks": 5})
+    cell = tiny_cell(train={"early_stopping": 1, "checks": 5}, fractions=(1.0,))
     result, taken = stopped(cell, digits, make_directory(cell), [5.0, 4.0, 3.0, 2.0, 1.0])
     assert len(taken) == 5
     assert result.steps == plan_stages(cell, new_model(cell, "cpu"))[-1].steps

@@ -54,6 +54,11 @@ def test_intervals(estimate, unit, text, compact):
     assert say(estimate, unit, compact=True).replace(NBSP, " ") == compact
 
 
+def test_names_of_metrics_in_sentences_have_no_comma():
+    assert prose.metric_words("realism_low") == "Realism (lowest tenth)"
+    assert prose.metric_words("fd") == "FD"
+
+
 def test_templates_format_by_unit_and_leave_text_alone():
     markdown = tell("{who} took {t:time}, $x^{{2}}$", who="A {b}", t=97.6)
     assert markdown.data == "A {b} took 1 min 37 s, $x^{2}$"

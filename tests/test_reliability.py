@@ -12,8 +12,16 @@ import pandas as pd
 import pytest
 
 from genbench import metrics
+from genbench.analysis import final
 from genbench.models import MODELS
-from genbench.reliability import draws, interval_honesty, space_agreement, variance_split
+from genbench.reliability import (
+    disagreements,
+    draws,
+    flattered,
+    interval_honesty,
+    space_agreement,
+    variance_split,
+)
 from genbench.statistics import variance_components
 from genbench.tables import CELLS, COSTS, CURVES, METRICS, Results
 
@@ -23,7 +31,17 @@ Values = Mapping[tuple[str, str, int], Sequence[float]]
 EMPTY = {
     draws: {"cell", "dataset", "model", "title", "seed", *METRICS},
     interval_honesty: {"dataset", "metric", "stated", "seen", "ratio"},
-    variance_split: {"dataset", "model", "title", "training", "sampling", "share", "flag"},
+    variance_split: {
+        "dataset",
+        "model",
+        "title",
+        "training",
+        "sampling",
+        "share",
+        "runs",
+        "draws",
+        "flag",
+    },
     space_agreement: {"dataset", "metric", "n", "tau"},
 }
 
@@ -184,17 +202,31 @@ def test_the_split_is_that_of_the_components_of_variance():
         seed, sampling = variance_components([*of.values()])
         assert row["training"] ** 2 == pytest.approx(seed.variance)
         assert row["sampling"] ** 2 == pytest.approx(sampling.variance)
-        assert row["share"] == pytest.approx(seed.variance / (seed.variance + sampling.variance))
+        share = seed.variance / (seed.variance + sampling.variance)
+        assert row["share"].estimate == pytest.approx(share)
+        assert (row["share"].n, row["runs"]) == (len(of), len(of))
         assert row["title"] == MODELS[row["model"]].title
     # By hand: runs that never differ within, at 1 and 3.
     assert (found["training"][0], found["sampling"][0]) == (pytest.approx(math.sqrt(2)), 0)
-    assert (found["share"][0], found["flag"][0]) == (1, "")
+    assert (found["share"][0].estimate, found["flag"][0]) == (1, "")
+    assert math.isnan(found["share"][0].low)
+    assert found["draws"].tolist() == [2, 3]
+
+
+def test_the_share_is_held_by_its_interval_as_often_as_promised():
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(300):  # training and sampling vary alike, so the share is a half
+        runs = {("mnist", "vae", s): rng.normal() + rng.normal(size=3) for s in range(3)}
+        (row,) = variance_split(tables(metric_rows(runs)), "fd").to_dict("records")
+        assert 0 <= row["share"].low <= row["share"].high <= 1
+        held += row["share"].low <= 0.5 <= row["share"].high
+    assert held / 300 == pytest.approx(0.95, abs=0.03)
 
 
 def test_a_negative_variance_of_training_is_0_and_flagged():
     runs = {("mnist", "vae", seed): [0.0, 4.0] for seed in range(2)}
     (row,) = variance_split(tables(metric_rows(runs)), "fd").to_dict("records")
-    assert (row["training"], row["share"]) == (0, 0)
+    assert (row["training"], row["share"].estimate) == (0, 0)
     assert row["sampling"] == pytest.approx(math.sqrt(8))
     assert "estimated as -4" in row["flag"]
 
@@ -215,7 +247,7 @@ def test_without_any_variance_there_are_no_shares():
     runs = {("mnist", "vae", seed): [3.0, 3.0] for seed in range(2)}
     (row,) = variance_split(tables(metric_rows(runs)), "fd").to_dict("records")
     assert (row["training"], row["sampling"]) == (0, 0)
-    assert math.isnan(row["share"])
+    assert math.isnan(row["share"].estimate)
 
 
 # Feature spaces
@@ -235,6 +267,70 @@ def spaces(here: Mapping[str, Sequence[float]], there: Mapping[str, Sequence[flo
 
 
 ORDER = ("dcgan", "vae", "pixel-gpt", "noise")  # a control counts, too
+
+
+# Controls that a metric likes
+
+
+def test_controls_ahead_of_real_images_are_named():
+    real = {("mnist", "train-split", seed): [10.0 + seed] for seed in range(2)}
+    near, far = {("mnist", "blurred", 0): [13.0]}, {("mnist", "noise", 0): [16.0]}
+    up = metric_rows(real | near | far, "precision")  # intervals of +- 1.96 meet for 13
+    down = metric_rows(real | {("mnist", "noise", 0): [2.0], ("mnist", "vae", 0): [0.0]}, "fd")
+    found = flattered(tables(up, down), ["precision", "fd", "kid"])
+    assert found.to_dict("records") == [
+        {"dataset": "mnist", "metric": metric, "title": MODELS["noise"].title, "real": 10.5,
+         "value": value}
+        for metric, value in (("precision", 16.0), ("fd", 2.0))
+    ]  # fmt: skip
+    assert flattered(tables(metric_rows(far)), ["fd"]).empty  # nothing to compare with
+
+
+# Orders by two metrics
+
+
+def ask(first: Mapping[str, Sequence[float]], second: Mapping[str, Sequence[float]], **up):
+    """Disagreements between an FD and a precision, by model and seed."""
+    results = tables(*(
+        metric_rows({("mnist", model, seed): [value]}, metric)
+        for metric, values in (("fd", first), ("precision", second))
+        for model, seeds in values.items()
+        for seed, value in enumerate(seeds)
+    ))  # fmt: skip
+    up = {"first_up": False, "second_up": True} | up
+    return results, disagreements(final(results, "fd"), final(results, "precision"), **up)
+
+
+def test_pairs_in_opposite_orders_are_named_and_controls_are_not():
+    fd = {"dcgan": [1.0, 2.0], "vae": [3.0, 4.0], "vqvae-gpt": [5.0, 6.0], "noise": [9.0, 9.0]}
+    precision = {"dcgan": [0.5, 0.6], "vae": [0.8, 0.7], "vqvae-gpt": [0.4, 0.3], "noise": [1, 1]}
+    _, found = ask(fd, precision)
+    (row,) = found.to_dict("records")
+    assert (row["title_a"], row["title_b"]) == (MODELS["dcgan"].title, MODELS["vae"].title)
+    assert (row["first_a"], row["first_b"]) == (1.5, 3.5)
+    assert (row["second_a"], row["second_b"]) == (pytest.approx(0.55), pytest.approx(0.75))
+    assert row["every"]
+    # Were lower precision better, these two would agree, and the last would be ahead of both.
+    _, turned = ask(fd, precision, second_up=False)
+    assert sorted(turned["title_a"]) == sorted([MODELS["dcgan"].title, MODELS["vae"].title])
+    assert set(turned["title_b"]) == {MODELS["vqvae-gpt"].title}
+
+
+def test_runs_that_overlap_are_told_from_runs_that_do_not():
+    (row,) = ask({"dcgan": [1.0, 2.0], "vae": [1.5, 4.0]},
+                 {"dcgan": [0.1, 0.2], "vae": [0.8, 0.7]})[1].to_dict("records")  # fmt: skip
+    assert not row["every"]
+
+
+def test_values_of_one_metric_alone_and_models_with_lost_runs_are_left_out():
+    # With its second seed dcgan would be behind; it has no precision.
+    fd = {"dcgan": [1.0, 99.0], "vae": [3.0, 4.0]}
+    results, found = ask(fd, {"dcgan": [0.1], "vae": [0.8, 0.7]})
+    assert found["first_a"].tolist() == [1.0]
+    one, two = final(results, "fd"), final(results, "precision")
+    lost = (one["model"] == "dcgan") & (one["seed"] == 1)
+    one.loc[lost, "status"], one.loc[lost, "value"] = "diverged", math.nan
+    assert disagreements(one, two, first_up=False, second_up=True).empty
 
 
 @pytest.mark.parametrize(

@@ -155,12 +155,12 @@ def test_median_of_three_reaches_as_far_as_normal_values_ask():
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5])
 def test_median_covers_normal_values_exactly(n):
-    held = coverage(median, lambda rng, n: rng.normal(size=n), 0.0, n, 4000, seed=7)
+    held = coverage(median, lambda rng, n: rng.normal(size=n), 0.0, n, 4000, seed=7).share
     assert held.estimate == pytest.approx(0.95, abs=0.012)
 
 
 def test_median_of_any_continuous_values_is_held_as_often_as_promised():
-    held = coverage(median, lambda rng, n: rng.lognormal(0, 2, n), 1.0, 9, 2000, seed=8)
+    held = coverage(median, lambda rng, n: rng.lognormal(0, 2, n), 1.0, 9, 2000, seed=8).share
     exact = 1 - 2 * stats.binom.cdf(1, 9, 0.5)  # between x_(2) and x_(8)
     assert held.low <= exact <= held.high
     assert exact > 0.95
@@ -400,11 +400,22 @@ def test_expanded_intervals_over_tasks_cover_more_nearly_what_they_say(runs, tas
 def test_coverage_counts():
     always = coverage(lambda x: Estimate(0, -INF, INF, 1), lambda rng, n: rng.normal(size=n), 0, 1,
                       100, seed=0)  # fmt: skip
-    assert (always.estimate, always.n) == (1.0, 100)
-    assert always.low == pytest.approx(100 / (100 + 1.959964**2))  # Wilson's end for all of n
+    assert (always.share.estimate, always.share.n, always.width) == (1.0, 100, INF)
+    assert always.share.low == pytest.approx(100 / (100 + 1.959964**2))  # Wilson's end for all
     never = coverage(lambda x: Estimate(0, math.nan, math.nan, 1),
                      lambda rng, n: rng.normal(size=n), 0, 1, 100, seed=0)  # fmt: skip
-    assert never.estimate == 0.0
+    assert never.share.estimate == 0.0
+    assert math.isnan(never.width)
+
+
+def test_widths_are_those_of_the_intervals():
+    # Student's: 2 t E[s] / sqrt(n), and s of three normal values is sqrt(pi) / 2 on average.
+    found = coverage(mean_interval, lambda rng, n: rng.normal(size=n), 0.0, 3, 4000, seed=0)
+    expected = 2 * 4.302653 * math.sqrt(math.pi) / 2 / math.sqrt(3)
+    assert found.width == pytest.approx(expected, rel=0.03)
+    # Those that exist: every other one is 3 wide.
+    ends = iter([Estimate(0, -1, 2, 1), Estimate(0, math.nan, math.nan, 1)] * 5)
+    assert coverage(lambda x: next(ends), lambda rng, n: np.zeros(n), 0, 1, 10, seed=0).width == 3
 
 
 def test_what_each_interval_covers():
@@ -420,6 +431,10 @@ def test_what_each_interval_covers():
         assert normal[name].to_list() == pytest.approx([0.95, 0.95], abs=0.035)
         assert held[name].min() > 0.85
     assert held["mean, Student's t"].xs("lognormal", level="distribution").max() < 0.9
+    width = table.set_index(["interval", "n", "distribution"])["width"]
+    assert (
+        width["mean, percentile bootstrap", 3, "normal"] < width["mean, Student's t", 3, "normal"]
+    )
 
 
 # Tests

@@ -119,7 +119,7 @@ def test_what_a_grid_changes_shows_in_its_cells_names_and_in_nothing_else():
         ("fraction: 0.1", "fraction: 0", "fraction: Input should be greater than 0"),
         ("fraction: 0.1", "fraction: 1.5", "fraction: Input should be less than or equal to 1"),
         ("fraction: 0.1", "fraction: .nan", "fraction"),
-        ("title: A suite of one's own", "", "at title: Field required"),
+        ("title: A suite of one's own", "", "at title: is missing"),
         ("[vae, {name: vae, latent: 8, learning_rate: 0.01}]", "[]", "models"),
         ("[vae, {name: vae, latent: 8, learning_rate: 0.01}]", "vae", "models"),
         ("[digits, {name: digits, fraction: 0.1}]", "3", "datasets"),
@@ -143,7 +143,7 @@ def test_what_is_wrong_is_named_with_its_place_and_the_nearest_right_key(old, ne
 
 def test_a_grid_without_models_is_refused_and_not_passed_over():
     line = next(line for line in GOOD.splitlines() if "models:" in line)
-    assert "grids.0.models: Field required" in refused(GOOD.replace(line, ""))
+    assert "grids.0.models: is missing" in refused(GOOD.replace(line, ""))
 
 
 def test_yaml_that_does_not_parse_is_refused_with_its_line():

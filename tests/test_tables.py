@@ -198,6 +198,11 @@ def test_values_survive_to_the_last_digit(tmp_path, value):
 
 
 def test_a_folder_without_results_says_how_to_make_them(tmp_path):
+    for name in ("mine", "cpuu"):  # no command makes these
+        with pytest.raises(UserError, match=rf"'{name}' is no profile: known are smoke, cpu, gpu"):
+            load(name)
+    with pytest.raises(UserError, match=r"make them with: .* evaluate PATH --against NAME"):
+        load("external")
     with pytest.raises(UserError, match=r"holds no results; make them with: .* --profile gpu"):
         load("gpu", tmp_path)
 

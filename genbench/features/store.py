@@ -43,6 +43,11 @@ def features(extractor: Extractor, images: np.ndarray, levels: int, *, name: str
     return Features(on_device["features"], on_device.get("logits"))
 
 
+def holds(extractor: Extractor, images: np.ndarray, levels: int) -> bool:
+    """Whether the cache has a file of what `features` would give."""
+    return _path(cache_root() / "features", key(extractor, images, levels)).is_file()
+
+
 def key(extractor: Extractor, images: np.ndarray, levels: int) -> str:
     """Hex digest of all that features depend on: the images' bytes and form, their levels, the
     extractor, the kind of its device, and the version of this store."""
@@ -56,7 +61,7 @@ def stored(folder: Path, key: str, compute: Callable[[], Tensors]) -> Tensors:
 
     The folder is then trimmed to `MAX_BYTES`. Raises UserError where it cannot be written.
     """
-    path = folder / f"{key}.safetensors"
+    path = _path(folder, key)
     if (found := _read(path)) is not None:
         return found
     try:
@@ -96,6 +101,10 @@ def trim(folder: Path, max_bytes: int) -> None:
         path.unlink(missing_ok=True)
         _lock(path).unlink(missing_ok=True)
         total -= size
+
+
+def _path(folder: Path, key: str) -> Path:
+    return folder / f"{key}.safetensors"
 
 
 def _lock(path: Path) -> Path:

@@ -287,6 +287,7 @@ def test_fetch_lists_what_it_used(tmp_path):
         "train": 50_000,
         "validation": 10_000,
         "test": 10_000,
+        "unit": "images",
         "licence": "CC BY-SA 3.0",
         "status": "ok",
         "reason": "",
