@@ -25,6 +25,7 @@ from matplotlib.figure import Figure as Plot
 
 from genbench.analysis import FAILED, final, in_order, over_seeds, ranked
 from genbench.metrics import METRICS
+from genbench.models import MODELS
 from genbench.statistics import Estimate, mean_interval
 from genbench.tables import Results, relative_scale
 
@@ -282,6 +283,14 @@ def scores(
     frame = pd.DataFrame(list(table.values()), columns=columns)
     frame = frame.loc[:, [len(frame) == 0 or (frame[name] != NONE).any() for name in columns]]
     return frame.drop(columns="data") if frame["data"].nunique() == 1 else frame
+
+
+def to_come(results: Results, names: Sequence[str]) -> Markdown:
+    """Which of these models have no recorded run in the results yet; nothing where all have one."""
+    lacking = [MODELS[name].title for name in names if name not in set(results.cells["model"])]
+    if not lacking:
+        return Markdown("")
+    return Markdown(f"*No recorded run yet, and so in no figure or table: {join(lacking)}.*")
 
 
 def family_words(results: Results, names: Sequence[str]) -> Markdown:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ from matplotlib import pyplot as plt
 from genbench import prose
 from genbench.prose import compared, count, join, metric_title, say, tell
 from genbench.statistics import Estimate
+from genbench.tables import Results
 
 NBSP = "\N{NO-BREAK SPACE}"
 
@@ -159,3 +161,13 @@ def test_a_metrics_arrow_points_to_where_it_is_better_if_anywhere():
     assert metric_title("fd") == "FD ↓"
     assert metric_title("recall") == "Recall ↑"
     assert metric_title("ct") == "C_T"
+
+
+def test_models_without_a_recorded_run_are_named():
+    cells = pd.DataFrame({"model": ["dcgan", "vae"]})
+    empty = pd.DataFrame()
+    results = Results("cpu", cells, empty, empty, empty, {}, Path())
+    said = prose.to_come(results, ["dcgan", "lsgan", "diffusion"]).data
+    assert "LSGAN and Diffusion" in said
+    assert "DCGAN" not in said
+    assert prose.to_come(results, ["vae"]).data == ""
