@@ -44,7 +44,7 @@ from torch.nn.functional import silu
 
 from genbench.cost import backward_flops, forward_flops
 from genbench.data import DatasetInfo
-from genbench.models.interface import Model, gradient_norm, to_levels, to_unit
+from genbench.models.interface import Model, descend, to_levels, to_unit
 from genbench.suite import Spec
 
 # Deviation of the noise at t = 0, in distances of two grey levels.
@@ -189,11 +189,7 @@ class Denoising:
         model = self.model
         t = model.training_times(len(batch), generator)
         loss = model.squared_error(to_unit(batch, model.data.levels), t, generator).mean()
-        optimiser = self.optimisers["net"]
-        optimiser.zero_grad()
-        loss.backward()
-        norm = gradient_norm(self.network)
-        optimiser.step()
+        norm = descend(loss, self.network, self.optimisers["net"])
         return {"loss": loss.detach() / math.prod(model.data.shape), "gradient_norm": norm}
 
     def step_flops(self, batch_size: int) -> int:

@@ -129,3 +129,12 @@ def gradient_norm(network: nn.Module) -> Tensor:
     """The 2-norm of all gradients of a network, detached."""
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     return torch.nn.utils.get_total_norm(gradients).detach()
+
+
+def descend(loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer) -> Tensor:
+    """One step of the optimiser down a loss; the 2-norm of the network's gradients, detached."""
+    optimiser.zero_grad()
+    loss.backward()
+    norm = gradient_norm(network)
+    optimiser.step()
+    return norm

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from genbench.data import DatasetInfo
 from genbench.models.gpt import GPT
-from genbench.models.interface import Model, gradient_norm
+from genbench.models.interface import Model, descend
 from genbench.suite import Spec
 
 
@@ -54,11 +54,7 @@ class NextPixel:
 
     def step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         loss = self.network.negative_log_likelihood(batch).mean()
-        optimiser = self.optimisers["gpt"]
-        optimiser.zero_grad()
-        loss.backward()
-        norm = gradient_norm(self.network)
-        optimiser.step()
+        norm = descend(loss, self.network, self.optimisers["gpt"])
         return {"loss": loss.detach(), "gradient_norm": norm}
 
     def step_flops(self, batch_size: int) -> int:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from genbench.cost import backward_flops, forward_flops
 from genbench.data import DatasetInfo
-from genbench.models.interface import Model, gradient_norm, to_levels, to_unit
+from genbench.models.interface import Model, descend, to_levels, to_unit
 from genbench.models.logistic import DiscretisedLogistic
 from genbench.suite import Spec
 
@@ -123,11 +123,7 @@ class ELBO:
     def step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         distortion, rate = self.model.elbo_terms(batch, generator, labels)
         loss = (distortion + self.beta * rate).mean()
-        optimiser = self.optimisers["vae"]
-        optimiser.zero_grad()
-        loss.backward()
-        norm = gradient_norm(self.network)
-        optimiser.step()
+        norm = descend(loss, self.network, self.optimisers["vae"])
         return {
             "loss": loss.detach(),
             "distortion": distortion.detach().mean(),

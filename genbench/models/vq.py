@@ -26,7 +26,7 @@ from torch.nn.functional import mse_loss, one_hot
 from genbench.cost import backward_flops, forward_flops
 from genbench.data import DatasetInfo
 from genbench.models.autoregressive import Autoregressive
-from genbench.models.interface import Model, gradient_norm, to_levels, to_unit
+from genbench.models.interface import Model, descend, to_levels, to_unit
 from genbench.models.logistic import DiscretisedLogistic
 from genbench.suite import Spec
 
@@ -159,11 +159,7 @@ class Autoencoding:
         # Summed over an image like the distortion, so that beta weighs like with like.
         commitment = mse_loss(h, code, reduction="sum") / len(batch)
         loss = distortion + self.model.params.commitment * commitment
-        optimiser = self.optimisers["vqvae"]
-        optimiser.zero_grad()
-        loss.backward()
-        norm = gradient_norm(net)
-        optimiser.step()
+        norm = descend(loss, net, self.optimisers["vqvae"])
         net.codebook.follow(vectors, index, generator)
         used = torch.bincount(index, minlength=len(net.codebook.codes)).float() / len(index)
         return {
@@ -204,11 +200,7 @@ class NextCode:
 
     def step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         loss = self.model.prior_loss(batch, labels).mean()
-        optimiser = self.optimisers["prior"]
-        optimiser.zero_grad()
-        loss.backward()
-        norm = gradient_norm(self.network)
-        optimiser.step()
+        norm = descend(loss, self.network, self.optimisers["prior"])
         return {"loss": loss.detach(), "gradient_norm": norm}
 
     def step_flops(self, batch_size: int) -> int:
