@@ -302,8 +302,8 @@ def test_a_diverged_run_has_rows_with_its_reason_and_the_values_from_before(
 ):
     original, calls = ELBO.step, []
 
-    def broken(self, batch, generator):
-        values = original(self, batch, generator)
+    def broken(self, batch, labels, generator):
+        values = original(self, batch, labels, generator)
         calls.append(1)
         return values | {"loss": values["loss"] * (math.nan if len(calls) == 6 else 1)}
 

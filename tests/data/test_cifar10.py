@@ -21,7 +21,7 @@ import pytest
 from conftest import tiny_cell
 
 from genbench import data, run
-from genbench.data import images, sources
+from genbench.data import images, sources, text
 from genbench.errors import UserError
 from genbench.plan import plan_rows
 
@@ -425,6 +425,7 @@ def test_named_and_nowhere_to_be_had_is_one_line(cli):
 def test_unnamed_it_is_a_row_with_the_reason(cli, monkeypatch):
     digits, cifar = data.DATASETS["digits"], data.DATASETS["cifar10"]
     monkeypatch.setattr(data, "DATASETS", {"digits": digits, "cifar10": cifar})
+    monkeypatch.setattr(text, "TEXT_DATASETS", {})
     code, out, _ = cli("data", "--json")
     rows = {row["name"]: row for row in json.loads(out)["cells"]}
     assert code == 0

@@ -45,7 +45,7 @@ OUR_OWN = RuntimeError("of our own\nin two lines")
 
 
 def breaks(monkeypatch, error=OUR_OWN):
-    def broken(self, batch, generator):
+    def broken(self, batch, labels, generator):
         raise error
 
     monkeypatch.setattr(ELBO, "step", broken)
