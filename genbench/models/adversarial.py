@@ -9,6 +9,8 @@ D, where the paper draws new ones: that saves a pass through G.
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from pydantic import Field
@@ -31,6 +33,33 @@ class Params(Spec):
     beta1: float = Field(0.5, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
     n_critic: int = Field(1, gt=0)
+
+
+class AdamParams(Protocol):
+    """Adam's settings."""
+
+    @property
+    def learning_rate(self) -> float: ...
+
+    @property
+    def beta1(self) -> float: ...
+
+    @property
+    def beta2(self) -> float: ...
+
+
+def adams(players: Mapping[str, nn.Module], params: AdamParams) -> dict[str, torch.optim.Optimizer]:
+    """An optimiser of its own for each player, all with the same settings."""
+    return {
+        name: torch.optim.AdamW(
+            player.parameters(),
+            params.learning_rate,
+            (params.beta1, params.beta2),
+            weight_decay=0.0,
+            fused=True,
+        )
+        for name, player in players.items()
+    }
 
 
 def cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
@@ -139,16 +168,7 @@ class Adversarial:
         self.model = model
         self.network = model.G
         self.batches = params.n_critic
-        self.optimisers = {
-            name: torch.optim.AdamW(
-                player.parameters(),
-                params.learning_rate,
-                (params.beta1, params.beta2),
-                weight_decay=0.0,
-                fused=True,
-            )
-            for name, player in (("G", model.G), ("D", model.D))
-        }
+        self.optimisers = adams({"G": model.G, "D": model.D}, params)
 
     def prepare(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         return images

@@ -31,7 +31,7 @@ from torch.nn.functional import softplus
 
 from genbench.cost import backward_flops, forward_flops
 from genbench.data import DatasetInfo
-from genbench.models.adversarial import cross_entropy, non_saturating
+from genbench.models.adversarial import adams, cross_entropy, non_saturating
 from genbench.models.dcgan import Discriminator, Generator, initialise
 from genbench.models.interface import Model, gradient_norm, to_levels, to_unit
 from genbench.models.vae import convolutional_encoder, divergence
@@ -58,20 +58,10 @@ class Algorithm1:
     batches = 1
 
     def __init__(self, model: VAEGAN):
-        params = model.params
         self.model = model
         self.network = model.net
         self.players = {"encoder": model.net["encoder"], "G": model.net["decoder"], "D": model.D}
-        self.optimisers = {
-            name: torch.optim.AdamW(
-                player.parameters(),
-                params.learning_rate,
-                (params.beta1, params.beta2),
-                weight_decay=0.0,
-                fused=True,
-            )
-            for name, player in self.players.items()
-        }
+        self.optimisers = adams(self.players, model.params)
 
     def prepare(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         return images
