@@ -28,6 +28,7 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL
 
 from genbench.data import load
+from genbench.features.classifier import load_extractor
 from genbench.features.fidelity import register
 from genbench.metrics.measured import Measured
 from genbench.metrics.prdc import K_SUPPORT
@@ -57,14 +58,16 @@ class Images(Dataset[torch.Tensor]):
         return self.images[index]
 
 
-def fidelity(samples: np.ndarray, real: np.ndarray, name: str, **cache: Any) -> dict[str, float]:
+def fidelity(
+    samples: np.ndarray, real: np.ndarray, name: str, batch_size: int, **cache: Any
+) -> dict[str, float]:
     """The library's values. cache: its options for keeping features, none of them by default."""
     return dict(
         torch_fidelity.calculate_metrics(
             input1=Images(samples), input2=Images(real), feature_extractor=name, cuda=False,
             isc=True, fid=True, kid=True, prc=True, prc_neighborhood=K_SUPPORT,
             kid_subsets=SPEC.kid_subsets, kid_subset_size=SPEC.kid_subset_size,
-            batch_size=500, verbose=False, **(cache or {"cache": False}),
+            batch_size=batch_size, verbose=False, **(cache or {"cache": False}),
         )
     )  # fmt: skip
 
@@ -94,6 +97,7 @@ def main() -> None:
     samples, real = data.train.images[:n], data.test.images
     judge = Judge(data, SPEC, "cpu")
     name = register(args.dataset)
+    batch_size = load_extractor(args.dataset).batch_size  # the same for both
     rng = np.random.default_rng()  # never the same: our store would remember the last run
     with tempfile.TemporaryDirectory() as folder:
         cache = {"cache": True, "cache_root": folder, "cache_input2_name": f"{args.dataset}-test"}
@@ -102,14 +106,14 @@ def main() -> None:
         costs(judge, samples)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(f"peak memory: {peak:.2f} GiB")
-        fidelity(samples, real, name, **cache)  # and the library's cache
+        fidelity(samples, real, name, batch_size, **cache)  # and the library's cache
         times: list[tuple[float, float, float]] = []
         for pair in range(args.pairs):
             # Other samples each time, so that no store of features can help.
             these = data.train.images[rng.permutation(len(data.train))[:n]]
-            theirs = seconds(lambda these=these: fidelity(these, real, name))
+            theirs = seconds(lambda these=these: fidelity(these, real, name, batch_size))
             mine = seconds(lambda these=these: ours(judge, these))
-            kept = seconds(lambda these=these: fidelity(these, real, name, **cache))
+            kept = seconds(lambda these=these: fidelity(these, real, name, batch_size, **cache))
             times.append((mine, theirs, kept))
             print(f"pair {pair + 1}: ours {mine:.2f} s, torch-fidelity {theirs:.2f} s, with its "
                   f"reference cached {kept:.2f} s", flush=True)  # fmt: skip
@@ -118,7 +122,7 @@ def main() -> None:
         print(f"ratio to {what}: median {statistics.median(ratios):.3f}, {min(ratios):.3f} to "
               f"{max(ratios):.3f} ({args.dataset}, N = {n}, {args.threads} threads)")  # fmt: skip
     # In float64, as ours are: the library's float32 sums agree to fewer digits.
-    expected = fidelity(samples, real, register(args.dataset, "float64"))
+    expected = fidelity(samples, real, register(args.dataset, "float64"), batch_size)
     found = ours(judge, samples)
     for metric, key in KEYS.items():
         difference = abs(found[metric].value - expected[key]) / abs(expected[key])

@@ -236,8 +236,9 @@ def run_cells(args: argparse.Namespace, target: str) -> int:
         from genbench.engines import local
         from genbench.features import spaces
         from genbench.progress import Display
-        from genbench.training import check_budget
+        from genbench.training import check_budget, check_dtype
 
+        check_dtype([cell for cell, _ in todo.values()], device)
         check_budget([cell for cell, _ in todo.values()])
         wanted = sorted({cell.data.name for cell, _ in todo.values()})
         fetch(wanted)

@@ -135,6 +135,24 @@ def compile_networks(module: nn.Module) -> None:
         compile_networks(child)
 
 
+def check_dtype(cells: Sequence[Cell], device: str) -> None:
+    """Raises UserError if a cell wants a number format for which the device has no instructions:
+    a CPU without them takes about ten times as long, and has no LSTM at all."""
+    wanted = [cell.name for cell in cells if cell.train.dtype == "bfloat16"]
+    if wanted and not has_bfloat16(device):
+        raise UserError(
+            f"{wanted[0]}: train.dtype is bfloat16, for which this machine's {device} has no "
+            "instructions; say float32 in the suite or in the profile"
+        )
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether the device computes in bfloat16."""
+    if device == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def check_budget(cells: Sequence[Cell]) -> None:
     """Raises UserError if a cell's budget is too small for a step of any stage."""
     # Seeds share their plan, so one of them is looked at.

@@ -124,7 +124,7 @@ def load_extractor(dataset: str, device: str | torch.device = "cpu") -> Extracto
         prepare=lambda images, levels: images,  # scaling is the network's own first step
         network=network,
         device=torch.device(device),
-        batch_size=500,
+        batch_size=200,  # the first layer's output stays in memory that is used again
         shape=data.shape,
         levels=data.levels,
     )
