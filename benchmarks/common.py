@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from genbench import tables
 from genbench.provenance import provenance
 from genbench.records import atomic
 
@@ -42,7 +43,8 @@ def record(rows: Sequence[Measurement], threads: int, *, keep: bool) -> None:
     table = pd.DataFrame(rows, columns=Measurement._fields).assign(
         threads=threads, device_name=origin["device_name"], commit=origin["commit"],
         date=origin["date"],
-    )  # fmt: skip
+    )[tables.BENCHMARKS]  # fmt: skip
     with atomic(FOLDER / f"{rows[0].benchmark}.csv") as path:
         table.to_csv(path, index=False, lineterminator="\n")
+    tables.build(FOLDER.parent)  # whose manifest names every file of the folder
     print(f"kept in {FOLDER}")

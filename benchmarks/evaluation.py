@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch_fidelity
+from common import Measurement, record, spread
 from torch.utils.data import Dataset
 from torch_fidelity.metric_fid import KEY_METRIC_FID
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN
@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("dataset", nargs="?", default="fashion-mnist")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--record", action="store_true", help="keep it under results/cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     data = load(args.dataset)
@@ -117,10 +118,19 @@ def main() -> None:
             times.append((mine, theirs, kept))
             print(f"pair {pair + 1}: ours {mine:.2f} s, torch-fidelity {theirs:.2f} s, with its "
                   f"reference cached {kept:.2f} s", flush=True)  # fmt: skip
-    for column, what in ((1, "torch-fidelity"), (2, "torch-fidelity with its reference cached")):
-        ratios = [row[0] / row[column] for row in times]
-        print(f"ratio to {what}: median {statistics.median(ratios):.3f}, {min(ratios):.3f} to "
-              f"{max(ratios):.3f} ({args.dataset}, N = {n}, {args.threads} threads)")  # fmt: skip
+    library, cached = "torch-fidelity", "torch-fidelity with its reference cached"
+    values = {
+        (f"time over that of {library}", "ratio"): [row[0] / row[1] for row in times],
+        (f"time over that of {cached}", "ratio"): [row[0] / row[2] for row in times],
+        ("ours", "s"): [row[0] for row in times],
+        (library, "s"): [row[1] for row in times],
+        (cached, "s"): [row[2] for row in times],
+    }
+    rows = [
+        Measurement("evaluation", f"{args.dataset}, N = {n}: {what}", *spread(each), unit)
+        for (what, unit), each in values.items()
+    ]
+    record(rows, args.threads, keep=args.record)
     # In float64, as ours are: the library's float32 sums agree to fewer digits.
     expected = fidelity(samples, real, register(args.dataset, "float64"), batch_size)
     found = ours(judge, samples)

@@ -11,11 +11,11 @@ products alone would take at the peak of `cost.matmul_peak`.
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 
 import torch
+from common import Measurement, record, spread
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -43,25 +43,22 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def spread(values: list[float], unit: str = "") -> str:
-    middle = statistics.median(values)
-    return f"{middle:,.3g}{unit} ({min(values):,.3g} to {max(values):,.3g})"
-
-
 def compare(
-    name: str, theirs: Callable[[], Tensor], ours: Callable[[], Tensor], pairs: int, tokens: int
-) -> float:
-    """Print rates and paired ratios; the fastest of our times, in seconds."""
+    how: str, theirs: Callable[[], Tensor], ours: Callable[[], Tensor], pairs: int, tokens: int
+) -> tuple[list[Measurement], float]:
+    """Rates and paired ratios; the fastest of our times, in seconds."""
     theirs(), ours()  # the first call of either is slower
     times = [(timed(theirs), timed(ours)) for _ in range(pairs)]
-    print(f"\n{name}, median (range) of {pairs} pairs")
-    for who, index in (("transformers", 0), ("ours", 1)):
-        rates = [tokens / pair[index][0] / 1e3 for pair in times]
-        print(f"  {who:13} {spread(rates)} thousand tokens/s")
-    for clock, index in (("wall time", 0), ("CPU time", 1)):
-        ratios = [library[index] / own[index] for library, own in times]
-        print(f"  ratio by {clock:10} {spread(ratios)}")
-    return min(own[0] for _, own in times)
+    values = {
+        (f"ratio to generate, {how}", "ratio"): [lib[0] / own[0] for lib, own in times],
+        (f"ratio to generate by CPU time, {how}", "ratio"): [lib[1] / own[1] for lib, own in times],
+        (f"ours, {how}", "tokens/s"): [tokens / own[0] for _, own in times],
+        (f"generate, {how}", "tokens/s"): [tokens / lib[0] for lib, _ in times],
+    }
+    rows = [
+        Measurement("sampling", what, *spread(each), unit) for (what, unit), each in values.items()
+    ]
+    return rows, min(own[0] for _, own in times)
 
 
 def main() -> None:
@@ -69,6 +66,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--record", action="store_true", help="keep it under results/cpu")
     args = parser.parse_args()
     n, tokens = args.batch, args.batch * LENGTH
 
@@ -100,8 +98,10 @@ def main() -> None:
     print(f"{args.threads} threads, batch {n}, {LAYERS} layers of width {WIDTH}, {LENGTH} tokens")
     print(f"greedy tokens identical: {same}")
     with Meter("cpu") as meter:
-        best = compare("greedy", lambda: theirs(do_sample=False), greedy, args.pairs, tokens)
-        compare(
+        greedily, best = compare(
+            "greedy", lambda: theirs(do_sample=False), greedy, args.pairs, tokens
+        )
+        randomly, _ = compare(
             "at random",
             lambda: theirs(do_sample=True, top_k=0),
             lambda: network.sample(n, generator),
@@ -109,8 +109,9 @@ def main() -> None:
             tokens,
         )
         usage = meter.usage()
+    record([*greedily, *randomly], args.threads, keep=args.record and same)
     floor = n * network.sample_flops() / peak
-    print(f"\nfloor: {n * network.sample_flops():.3g} FLOPs at {peak / 1e9:.0f} GFLOP/s take "
+    print(f"floor: {n * network.sample_flops():.3g} FLOPs at {peak / 1e9:.0f} GFLOP/s take "
           f"{floor:.3f} s, {tokens / floor / 1e3:,.3g} thousand tokens/s")  # fmt: skip
     print(f"our best greedy time is {best / floor:.2f} times the floor")
     print(f"other processes took {usage.other_cpu:.0%} of the machine's CPU time meanwhile")

@@ -347,20 +347,35 @@ def provenance(results: Results, cells: pd.DataFrame | None = None) -> str:
     if cells.empty:
         return f"Profile {results.profile}; no cells."
     seeds = sorted(cells["seed"].unique())
-    commits = sorted({_short(str(commit)) for commit in cells["commit"]})
-    devices = sorted(map(str, cells["device_name"].unique()))
-    threads = sorted(map(int, cells["threads"].unique()))
-    days = sorted(datetime.fromisoformat(date).date().isoformat() for date in cells["date"])
     failed = int(cells["status"].isin(FAILED).sum())
     parts = [
         f"Profile {results.profile}",
         count(len(cells), "cell") + (f", {failed} failed" if failed else ""),
         f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}",
+        *_circumstances(cells),
+    ]
+    return "; ".join(parts) + "."
+
+
+def benchmark_provenance(rows: pd.DataFrame) -> str:
+    """One line for a table of benchmarks: scripts, commit, device and dates of these rows."""
+    if rows.empty:
+        return "Nothing was measured."
+    scripts = join(f"`benchmarks/{name}.py`" for name in rows["benchmark"].unique())
+    return "; ".join([scripts, *_circumstances(rows)]) + "."
+
+
+def _circumstances(rows: pd.DataFrame) -> list[str]:
+    """Commits, devices with their threads, and days."""
+    commits = sorted({_short(str(commit)) for commit in rows["commit"]})
+    devices = sorted(map(str, rows["device_name"].unique()))
+    threads = sorted(map(int, rows["threads"].unique()))
+    days = sorted(datetime.fromisoformat(date).date().isoformat() for date in rows["date"])
+    return [
         f"commit {join(commits)}",
         f"{join(devices)}, {join(count(n, 'thread') for n in threads)}",
         days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}",
     ]
-    return "; ".join(parts) + "."
 
 
 def _short(commit: str) -> str:

@@ -31,6 +31,8 @@ METRICS = [
     "high", "n_samples", "higher_is_better", "flag", "reason",
 ]  # fmt: skip
 COSTS = ["cell", "cost", "value", "unit"]
+BENCHMARKS = ["benchmark", "what", "value", "low", "high", "n", "unit", "threads", "device_name",
+              "commit", "date"]  # fmt: skip
 CURVES = ["cell", "stage", "step", "train_flops", "examples", "seconds", "name", "value"]
 
 FILES = ("cells.csv", "metrics.csv", "costs.csv", "curves.parquet")
@@ -174,6 +176,16 @@ def load(profile: str, root: Path | None = None) -> Results:
         folder=folder,
         **frames,
     )
+
+
+def benchmarks(profile: str, root: Path | None = None) -> pd.DataFrame:
+    """What the scripts in `benchmarks/` measured and kept, with the columns of `BENCHMARKS`, by
+    benchmark; no rows where nothing was kept."""
+    folder = (root or results_root()) / profile / "benchmarks"
+    kept = [pd.read_csv(path, keep_default_na=False) for path in sorted(folder.glob("*.csv"))]
+    if not kept:
+        return pd.DataFrame(columns=BENCHMARKS)
+    return pd.concat(kept, ignore_index=True)[BENCHMARKS]
 
 
 def _making(folder: Path) -> str:

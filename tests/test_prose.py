@@ -171,3 +171,16 @@ def test_models_without_a_recorded_run_are_named():
     assert "LSGAN and Diffusion" in said
     assert "DCGAN" not in said
     assert prose.to_come(results, ["vae"]).data == ""
+
+
+def test_a_table_of_benchmarks_says_what_measured_it_where_and_when():
+    rows = pd.DataFrame(
+        {"benchmark": ["loop", "loop", "sampling"], "commit": ["abcdef0123456+changes"] * 3,
+         "device_name": ["A CPU"] * 3, "threads": [2] * 3, "date": ["2026-11-27T10:00:00Z"] * 3}
+    )  # fmt: skip
+    said = prose.benchmark_provenance(rows)
+    assert said == (
+        "`benchmarks/loop.py` and `benchmarks/sampling.py`; commit abcdef0123 with changes; "
+        "A CPU, 2 threads; 2026-11-27."
+    )
+    assert prose.benchmark_provenance(rows[:0]) == "Nothing was measured."

@@ -226,6 +226,18 @@ def check_manifest(folder: Path) -> None:
     assert set(manifest["files"]) == there - {"manifest.json"}
 
 
+def test_what_benchmarks_kept_is_read_by_benchmark(tmp_path):
+    assert list(tables.benchmarks("cpu", tmp_path).columns) == tables.BENCHMARKS
+    folder = tmp_path / "cpu" / "benchmarks"
+    folder.mkdir(parents=True)
+    row = dict.fromkeys(tables.BENCHMARKS, "x") | {"value": 2.5, "n": 3}
+    for name in ("sampling", "loop"):
+        pd.DataFrame([row | {"benchmark": name}]).to_csv(folder / f"{name}.csv", index=False)
+    found = tables.benchmarks("cpu", tmp_path)
+    assert list(found["benchmark"]) == ["loop", "sampling"]
+    assert list(found["value"]) == [2.5, 2.5]
+
+
 def test_the_manifest_names_every_file_with_its_hash(tmp_path):
     folder = tmp_path / "smoke"
     (folder / "samples").mkdir(parents=True)
