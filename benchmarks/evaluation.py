@@ -32,7 +32,8 @@ from genbench.features.classifier import load_extractor
 from genbench.features.fidelity import register
 from genbench.metrics.measured import Measured
 from genbench.metrics.prdc import K_SUPPORT
-from genbench.scoring import Judge, all_scores, quick_scores
+from genbench.modalities import all_scores
+from genbench.scoring import Judge, quick_scores
 from genbench.suite import EvaluationSpec
 
 SPEC = EvaluationSpec(spaces=("classifier",))
@@ -95,7 +96,7 @@ def main() -> None:
     data = load(args.dataset)
     # Training images as samples: every metric has its usual work, and no run is needed.
     n = min(10_000, len(data.train), len(data.test))
-    samples, real = data.train.images[:n], data.test.images
+    samples, real = data.train.rows[:n], data.test.rows
     judge = Judge(data, SPEC, "cpu")
     name = register(args.dataset)
     batch_size = load_extractor(args.dataset).batch_size  # the same for both
@@ -111,7 +112,7 @@ def main() -> None:
         times: list[tuple[float, float, float]] = []
         for pair in range(args.pairs):
             # Other samples each time, so that no store of features can help.
-            these = data.train.images[rng.permutation(len(data.train))[:n]]
+            these = data.train.rows[rng.permutation(len(data.train))[:n]]
             theirs = seconds(lambda these=these: fidelity(these, real, name, batch_size))
             mine = seconds(lambda these=these: ours(judge, these))
             kept = seconds(lambda these=these: fidelity(these, real, name, batch_size, **cache))

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
-from genbench.data import ImageData, load, sources
+from genbench.data import Data, load, sources
 from genbench.records import RunDirectory
 from genbench.suite import Cell, load_profiles, load_suites
 from genbench.training import new_model, plan_stages, train
@@ -41,7 +41,7 @@ def the_cell(threads: int) -> Cell:
     return cell.model_copy(update={"budget": budget, "train": train})
 
 
-def ours(cell: Cell, data: ImageData) -> float:
+def ours(cell: Cell, data: Data) -> float:
     """Images per second of a whole run, from its start to its weights on disk."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()

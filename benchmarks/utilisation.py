@@ -36,7 +36,7 @@ def rates(cell: Cell, rounds: int, seconds: float) -> tuple[list[float], list[fl
     info = DATASETS[cell.data.name]
     data = load(info.name).train
     n = 2_048
-    images, labels = torch.from_numpy(data.images[:n]), torch.from_numpy(data.labels[:n])
+    images, labels = torch.from_numpy(data.rows[:n]), torch.from_numpy(data.labels[:n])
     model = new_model(cell, "cpu").train()
     if cell.train.compiled:
         compile_networks(model)

@@ -18,15 +18,17 @@ from tabulate import tabulate
 from genbench.data import DATASETS, info, load
 from genbench.data.text import TEXT_DATASETS
 from genbench.errors import UserError
-from genbench.evaluation import Row, outcome, rows
+from genbench.evaluation import Row, rows
 from genbench.external import load_samples
 from genbench.features import inception as inception_space
 from genbench.features.spaces import Unavailable
+from genbench.image_scoring import GAIN_SIZES, labelled_scores, outcome
 from genbench.metrics import METRICS
+from genbench.modalities import all_scores
 from genbench.models import MODELS
 from genbench.provenance import provenance
 from genbench.records import RECORD_VERSION, record_path, write_json
-from genbench.scoring import GAIN_SIZES, Judge, Score, all_scores, labelled_scores
+from genbench.scoring import Judge, Score
 from genbench.suite import EvaluationSpec, digest, load_profiles, unknown
 from genbench.tables import EXTERNAL
 
@@ -187,7 +189,7 @@ def appraise(
         for name, metric in METRICS.items()
         if metric.needs in ("likelihood", "reconstruction")
     ]
-    status, reason = outcome(scores, known.classes, spec)
+    status, reason = outcome(judge, scores)
     table = rows(scores, fraction=1.0, split="test", n=len(images))
     return Appraisal(
         str(path), dataset, "images", protocol.profile, spec, len(images), samples.sha256,

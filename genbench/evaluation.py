@@ -18,32 +18,18 @@ from typing import Any
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
-from torch import Tensor
 
 from genbench.data import DATASETS
 from genbench.metrics import METRICS, MetricInfo
 from genbench.metrics.likelihood import bits, gap, iwae_bound, mean_bits
-from genbench.metrics.measured import Measured, normal
+from genbench.metrics.measured import Measured
 from genbench.metrics.memorisation import membership_auc
-from genbench.models.interface import (
-    ClassConditional,
-    HasLatentPosterior,
-    HasLikelihood,
-    Model,
-    Reconstructs,
-)
+from genbench.modalities import all_scores, scoring_of
+from genbench.models.interface import HasLatentPosterior, HasLikelihood, Model
 from genbench.records import RunDirectory, read_json, write_json
 from genbench.sampling import draw
-from genbench.scoring import (
-    QUICK_METRICS,
-    Judge,
-    Score,
-    all_scores,
-    labelled_scores,
-    not_thorough,
-    quick_scores,
-)
-from genbench.suite import Cell, EvaluationSpec
+from genbench.scoring import Judge, Score, batches, quick_scores
+from genbench.suite import Cell
 from genbench.training import Training, members, seeded, trained_model
 
 Row = dict[str, Any]
@@ -98,10 +84,6 @@ def rows(
     return out
 
 
-def batches(images: np.ndarray, size: int, device: str) -> tuple[Tensor, ...]:
-    return torch.from_numpy(images).to(device).split(size)
-
-
 def likelihood_rows(cell: Cell, model: Model, judge: Judge, device: str) -> Iterator[Row]:
     """The ledger: bits per dimension of training and of held-out images, over the data set's grey
     levels as they are (nothing is dequantised), the gap between them, and whether the likelihood
@@ -118,9 +100,9 @@ def likelihood_rows(cell: Cell, model: Model, judge: Judge, device: str) -> Iter
     order = np.random.default_rng(0).permutation(len(seen))[: cell.evaluation.likelihood_images]
     seen, data = seen[np.sort(order)], judge.data
     images = {
-        "train": data.train.images[seen],
-        "validation": data.validation.images,
-        "test": data.test.images,
+        "train": data.train.rows[seen],
+        "validation": data.validation.rows,
+        "test": data.test.rows,
     }
 
     def bits_of(split: str, real: np.ndarray) -> np.ndarray:
@@ -141,7 +123,7 @@ def likelihood_rows(cell: Cell, model: Model, judge: Judge, device: str) -> Iter
             auc: Measured | str = "no training images were held out, so none are exchangeable"
             if len(held_out):
                 auc = membership_auc(
-                    -ledger["train"], -bits_of("held out", data.train.images[held_out])
+                    -ledger["train"], -bits_of("held out", data.train.rows[held_out])
                 )
             scores.append(Score("membership_auc", "", auc))
         else:
@@ -165,39 +147,6 @@ def importance_weighted(
     nats = torch.cat([iwae_bound(model.log_weights(batch, generator, k)) for batch in parts])
     dimensions = math.prod(DATASETS[cell.data.name].shape)
     return mean_bits(bits(-nats, dimensions))
-
-
-def reconstruction(cell: Cell, model: Model, images: np.ndarray, device: str) -> Measured | str:
-    """Root mean squared error of reconstructions as a share of the grey range; the interval, over
-    images, by the delta method."""
-    if not isinstance(model, Reconstructs):
-        return "the model does not encode images"
-    squares = []
-    for batch in batches(images, cell.sample.batch_size, device):
-        difference = model.reconstruct(batch).cpu().double() - batch.cpu().double()
-        squares.append(difference.square().flatten(1).mean(1))
-    square = torch.cat(squares) / (DATASETS[cell.data.name].levels - 1) ** 2
-    root = math.sqrt(float(square.mean()))
-    return normal(root, float(square.std()) / math.sqrt(len(square)) / (2 * root) if root else 0.0)
-
-
-def utility_scores(cell: Cell, model: Model, judge: Judge, device: str) -> list[Score]:
-    """What a classifier learns from the model's images of each class, evenly drawn."""
-    if not isinstance(model, ClassConditional):
-        return labelled_scores(judge, None, None, np.empty(0), seed=0)
-    if cell.seed >= cell.evaluation.thorough_seeds:
-        why = not_thorough(cell.evaluation)
-        return labelled_scores(judge, None, None, np.empty(0), seed=0, reason=why)
-    labels = torch.arange(cell.sample.n, device=device) % judge.data.info.classes
-    generator = seeded(device, cell.seed, "classes")
-    parts = [labels] if cell.is_control else labels.split(cell.sample.batch_size)
-    try:
-        with torch.inference_mode():
-            drawn = torch.cat([model.sample_class(part, generator) for part in parts])
-    except ValueError as error:  # a control that happens to hold no image of some class
-        return labelled_scores(judge, None, None, np.empty(0), seed=0, reason=str(error))
-    images, (seen, _) = drawn.cpu().numpy(), members(cell)
-    return labelled_scores(judge, images, labels.cpu().numpy(), seen, seed=cell.seed)
 
 
 def evaluate(
@@ -229,30 +178,31 @@ def measure(
 ) -> Evaluation:
     """The work of `evaluate`, from the samples and weights in the run's directory."""
     started = time.perf_counter()
+    scoring = scoring_of(cell.modality)
     out: list[Row] = []
     fractions = (1.0,) if cell.is_control else cell.budget.fractions
     for index, fraction in enumerate(fractions):
         if fraction in training.snapshots:
-            images = np.load(directory.samples(fraction), allow_pickle=False)
-            early = images[: cell.sample.n_intermediate]
+            samples = np.load(directory.samples(fraction), allow_pickle=False)
+            early = samples[: cell.sample.n_intermediate]
             quick = quick_scores(judge, early, "validation")
             out += rows(quick, fraction=fraction, split="validation", n=len(early))
         else:
-            name, why = judge.extractor("classifier").name, training.unsampled[f"{fraction:g}"]
-            missing = [Score(metric, name, why) for metric in QUICK_METRICS]
+            name, why = judge.extractor(judge.own).name, training.unsampled[f"{fraction:g}"]
+            missing = [Score(metric, name, why) for metric in scoring.QUICK_METRICS]
             out += rows(missing, fraction=fraction, split="validation", n=None)
         report((index + 1) / (len(fractions) + 1))
     if 1.0 not in training.snapshots:
         out += rows(missing, fraction=1.0, split="test", n=None)
         return Evaluation(training.status, training.reason, out, _since(started))
     thorough = cell.seed < cell.evaluation.thorough_seeds
-    scores = list(all_scores(judge, images, "test", members(cell)[0], thorough=thorough))
-    out += rows(scores, fraction=1.0, split="test", n=len(images))
+    scores = list(all_scores(judge, samples, "test", members(cell)[0], thorough=thorough))
+    out += rows(scores, fraction=1.0, split="test", n=len(samples))
     model = trained_model(cell, directory, 1.0, device)
     out += model_rows(cell, model, judge, device)
     status, reason = "ok", ""
     if not cell.is_control:
-        status, reason = outcome(scores, judge.data.info.classes, cell.evaluation)
+        status, reason = scoring.outcome(judge, scores)
     return Evaluation(status, reason, out, _since(started))
 
 
@@ -266,27 +216,11 @@ def model_rows(cell: Cell, model: Model, judge: Judge, device: str) -> list[Row]
         out += rows(scores, fraction=1.0, split="test", n=len(images), draw=again)
     with torch.inference_mode():
         out += likelihood_rows(cell, model, judge, device)
-        for split in ("validation", "test"):
-            real = getattr(judge.data, split).images
-            score = Score("reconstruction_rmse", "", reconstruction(cell, model, real, device))
-            out += rows([score], fraction=1.0, split=split, n=len(real))
-    # Outside inference mode, since a classifier is trained.
-    utility = utility_scores(cell, model, judge, device)
-    out += rows(utility, fraction=1.0, split="test", n=cell.sample.n)
+    # Outside inference mode, since a classifier may be trained.
+    for split, n, score in scoring_of(cell.modality).model_scores(cell, model, judge, device):
+        out += rows([score], fraction=1.0, split=split, n=n)
     return out
 
 
 def _since(started: float) -> float:
     return round(time.perf_counter() - started, 3)
-
-
-def outcome(scores: Iterable[Score], classes: int, spec: EvaluationSpec) -> tuple[str, str]:
-    """("collapsed", why) by the declared thresholds, else ("ok", "")."""
-    values = {s.metric: s.result.value for s in scores if isinstance(s.result, Measured)}
-    covered, entropy = values["classes_covered"], values["class_entropy"]
-    least_classes, least_entropy = spec.min_classes * classes, spec.min_entropy * math.log2(classes)
-    if covered < least_classes:
-        return "collapsed", f"{covered:g} classes covered, fewer than {least_classes:g}"
-    if entropy < least_entropy:
-        return "collapsed", f"class entropy {entropy:.2f} bits, under {least_entropy:.2f}"
-    return "ok", ""

@@ -428,6 +428,6 @@ def beside_real(run: LiveRun, n: int = 64) -> Figure:
     samples = run.sample(n).numpy()
     title = MODELS[run.cell.model.name].title
     return side_by_side(
-        {"real digits": run.data.train.images[:n], f"samples, {title}": samples},
+        {"real digits": run.data.train.rows[:n], f"samples, {title}": samples},
         run.data.info.levels,
     )

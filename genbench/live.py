@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from genbench.data import ImageData, load
+from genbench.data import Data, load
 from genbench.errors import UserError
 from genbench.models.interface import Model
 from genbench.records import RunDirectory
@@ -22,7 +22,7 @@ class LiveRun:
     """A model trained on digits, in evaluation mode with averaged weights, and its curves."""
 
     cell: Cell
-    data: ImageData
+    data: Data
     model: Model
     training: Training
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genbench.data import ImageData, Split
+from genbench.data import Data, Split
 from genbench.data.sources import cache_root
 from genbench.features import Extractor, Features, store
 from genbench.metrics import METRICS
@@ -33,7 +33,7 @@ class Reference:
     metric that wants it.
     """
 
-    data: ImageData
+    data: Data
     split: str
     extractor: Extractor
 
@@ -46,7 +46,7 @@ class Reference:
     def _both(self) -> Features:
         name = f"{self.data.info.name} {self.split}"
         levels = self.data.info.levels
-        return store.features(self.extractor, self.images.images, levels, name=name)
+        return store.features(self.extractor, self.images.rows, levels, name=name)
 
     @property
     def features(self) -> Tensor:
@@ -105,7 +105,7 @@ class Reference:
 
     @cached_property
     def _key(self) -> str:
-        return store.key(self.extractor, self.images.images, self.data.info.levels)
+        return store.key(self.extractor, self.images.rows, self.data.info.levels)
 
     def _kept(
         self, metric: str, compute: Callable[[], dict[str, Any]], settings: str = ""
@@ -127,7 +127,7 @@ def _as_tensor(value: Tensor | float) -> Tensor:
     return value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
 
 
-def reference(data: ImageData, split: str, extractor: Extractor) -> Reference:
+def reference(data: Data, split: str, extractor: Extractor) -> Reference:
     """A split ("train", "validation" or "test") of `data` as a reference in the extractor's space.
 
     Nothing is computed yet. Raises ValueError for another split.

@@ -19,12 +19,12 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from genbench.data import ImageData
+from genbench.data import Data
 from genbench.features import Features
 from genbench.features.spaces import Extractor, Unavailable, load
 from genbench.features.store import features as stored_features
 from genbench.features.store import holds
-from genbench.metrics import METRICS, SPACE_METRICS
+from genbench.metrics import SPACE_METRICS
 from genbench.metrics.classifier import (
     class_entropy,
     class_histogram,
@@ -32,7 +32,6 @@ from genbench.metrics.classifier import (
     inception_score,
     total_variation,
 )
-from genbench.metrics.detector import detector_accuracy
 from genbench.metrics.distinct import distinct_samples
 from genbench.metrics.frechet import fd, fd_infinity
 from genbench.metrics.kernel import kernel_distance, mmd_rbf
@@ -40,8 +39,6 @@ from genbench.metrics.measured import Measured
 from genbench.metrics.memorisation import authenticity, ct_test, distance_ratio, regions
 from genbench.metrics.neighbours import nearest, nearest_other
 from genbench.metrics.prdc import prdc
-from genbench.metrics.sliced import sliced_wasserstein
-from genbench.metrics.utility import augmentation_gain, classification_accuracy
 from genbench.metrics.vendi import vendi_score
 from genbench.reference import Reference, reference
 from genbench.suite import EvaluationSpec
@@ -51,14 +48,6 @@ SEED = 2020
 
 SUPPORTS = ("precision", "recall", "density", "coverage", "realism", "realism_low")
 CLASSES = ("inception_score", "classes_covered", "class_entropy", "class_distance")
-# What `quick_scores` gives in the classifier's space.
-QUICK_METRICS = ("fd", "kid", *SUPPORTS, *CLASSES)
-
-# Real images beside which synthetic ones are added, as the metrics' names have them.
-GAIN_SIZES = (100, 1_000)
-
-# Images on each side of the detector's question, half of them to learn from.
-DETECTOR_IMAGES = 5_000
 
 
 @dataclass(frozen=True)
@@ -82,12 +71,16 @@ class Known:
 
 
 class Judge:
-    """A data set's extractors and references, each loaded when it is first asked for."""
+    """A data set's extractors and references, each loaded when it is first asked for.
+
+    own: the space that every metric uses which is not asked for in all of them.
+    """
 
     def __init__(
-        self, data: ImageData, spec: EvaluationSpec, device: str, inception: Path | None = None
+        self, data: Data, spec: EvaluationSpec, device: str, inception: Path | None = None
     ):
         self.data, self.spec, self.device, self.inception = data, spec, device, inception
+        self.own = spec.spaces[0]
         self._derived: dict[tuple[str, str], Any] = {}
 
     @functools.cache  # noqa: B019 - a judge lives as long as the process
@@ -100,14 +93,14 @@ class Judge:
     def is_cold(self, split: str) -> bool:
         """Whether features of real images are yet to be computed, which takes minutes for tens of
         thousands of them: those of `split` in any space, or of the training images."""
-        wanted = [("classifier", "train"), *((space, split) for space in self.spec.spaces)]
+        wanted = [(self.own, "train"), *((space, split) for space in self.spec.spaces)]
         for space, each in wanted:
             try:
                 extractor = self.extractor(space)
             except Unavailable:  # its metrics will say why
                 continue
-            images = getattr(self.data, each).images
-            if not holds(extractor, images, self.data.info.levels):
+            rows = getattr(self.data, each).rows
+            if not holds(extractor, rows, self.data.info.levels):
                 return True
         return False
 
@@ -119,8 +112,8 @@ class Judge:
                 self.extractor(space)
 
     @functools.cache  # noqa: B019
-    def reference(self, split: str, space: str = "classifier") -> Reference:
-        return reference(self.data, split, self.extractor(space))
+    def reference(self, split: str, space: str | None = None) -> Reference:
+        return reference(self.data, split, self.extractor(space or self.own))
 
     def training_images(self, seen: np.ndarray) -> Known:
         """The training images with indices `seen` in the classifier's space."""
@@ -147,17 +140,18 @@ class Judge:
             self._derived[key] = compute()
         return self._derived[key]
 
-    def features(self, images: np.ndarray, space: str = "classifier") -> Features:
-        extractor = self.extractor(space)
-        return stored_features(extractor, images, self.data.info.levels, name="samples")
+    def features(self, rows: np.ndarray, space: str | None = None) -> Features:
+        extractor = self.extractor(space or self.own)
+        return stored_features(extractor, rows, self.data.info.levels, name="samples")
 
 
 def quick_scores(
-    judge: Judge, images: np.ndarray, split: str, space: str = "classifier"
+    judge: Judge, rows: np.ndarray, split: str, space: str | None = None
 ) -> Iterator[Score]:
     """What is cheap enough for every fraction of the budget and every redraw: distances, supports
-    and, in the classifier's space, classes. images: (N, C, H, W) uint8."""
-    samples, real, spec = judge.features(images, space), judge.reference(split, space), judge.spec
+    and, in the classifier's space, classes. rows: samples (N, *shape) uint8."""
+    space = space or judge.own
+    samples, real, spec = judge.features(rows, space), judge.reference(split, space), judge.spec
     name, x, n = judge.extractor(space).name, samples.features, len(samples.features)
     yield Score("fd", name, fd(x, real.gaussian))
     size = min(spec.kid_subset_size, n, len(real.features))
@@ -183,13 +177,18 @@ def quick_scores(
         yield Score("class_distance", name, total_variation(histogram, real.histogram, n))
 
 
-def slow_scores(judge: Judge, images: np.ndarray, split: str, space: str) -> Iterator[Score]:
+def slow_scores(judge: Judge, rows: np.ndarray, split: str, space: str) -> Iterator[Score]:
     """The metrics of a space that `quick_scores` leaves out."""
-    samples, real = judge.features(images, space).features, judge.reference(split, space)
+    samples, real = judge.features(rows, space).features, judge.reference(split, space)
     name = judge.extractor(space).name
     yield attempt("fd_infinity", name, lambda: fd_infinity(samples, real.gaussian, seed=SEED))
     yield Score("mmd_rbf", name, mmd_rbf(samples, real.features, bandwidth=real.bandwidth))
     yield attempt("vendi", name, lambda: vendi_score(samples))
+
+
+def batches(rows: np.ndarray, size: int, device: str) -> tuple[Tensor, ...]:
+    """Rows (N, *shape) on the device, some at a time."""
+    return torch.from_numpy(rows).to(device).split(size)
 
 
 def attempt(metric: str, extractor: str, measure: Callable[[], Measured]) -> Score:
@@ -201,27 +200,12 @@ def attempt(metric: str, extractor: str, measure: Callable[[], Measured]) -> Sco
         return Score(metric, extractor, str(error))
 
 
-def pixel_scores(judge: Judge, images: np.ndarray, split: str) -> Iterator[Score]:
-    """Metrics that look at pixels, without any extractor."""
-    real: np.ndarray = getattr(judge.data, split).images
-    levels = judge.data.info.levels
-    flat = [torch.from_numpy(x).to(judge.device).flatten(1) / (levels - 1) for x in (images, real)]
-    # Random ones: a data set's files may have an order, such as that of MNIST's writers.
-    rng = np.random.default_rng(SEED)
-    some = [x[rng.permutation(len(x))[:DETECTOR_IMAGES]] for x in (images, real)]
-    yield Score(
-        "sliced_wasserstein", "",
-        sliced_wasserstein(*flat, projections=judge.spec.projections, seed=SEED),
-    )  # fmt: skip
-    yield Score("detector_accuracy", "", detector_accuracy(*some, levels=levels, seed=SEED))
-
-
 def memorisation_scores(
-    judge: Judge, images: np.ndarray, split: str, seen: np.ndarray
+    judge: Judge, rows: np.ndarray, split: str, seen: np.ndarray
 ) -> Iterator[Score]:
-    """Samples beside the training images with indices `seen`, from which the model learned, with
-    `split` as the fresh real images."""
-    name, x = judge.extractor("classifier").name, judge.features(images).features
+    """Samples beside the training rows with indices `seen`, from which the model learned, with
+    `split` as the fresh real ones."""
+    name, x = judge.extractor(judge.own).name, judge.features(rows).features
     known, fresh = judge.training_images(seen), judge.reference(split)
     fresh_to_train = judge.fresh_to_train(split, seen)
     to_train, index = nearest(x, known.features)
@@ -238,53 +222,26 @@ def memorisation_scores(
     yield Score("distinct", name, distinct_samples(x, fresh.duplicate_radius))
 
 
-def all_scores(
-    judge: Judge, images: np.ndarray, split: str, seen: np.ndarray, *, thorough: bool = True
+def set_scores(
+    judge: Judge, rows: np.ndarray, split: str, seen: np.ndarray, *, thorough: bool = True
 ) -> Iterator[Score]:
-    """Every metric of these samples, in every space of the protocol; a space without weights
-    gives its reason for each metric. thorough: whether these are of a seed for which the protocol
-    wants the spaces beyond the classifier's."""
+    """Every metric of sets of features: distances, supports and memorisation, in every space of the
+    protocol; a space without weights gives its reason for each metric. thorough: whether these are
+    of a seed for which the protocol wants the spaces beyond the first."""
     for space in judge.spec.spaces:
         try:
             name = judge.extractor(space).name
         except Unavailable as reason:
             yield from (Score(metric, space, str(reason)) for metric in SPACE_METRICS)
             continue
-        if space != "classifier" and not thorough:
+        if space != judge.own and not thorough:
             limit = not_thorough(judge.spec)
             yield from (Score(metric, name, limit) for metric in SPACE_METRICS)
             continue
-        yield from quick_scores(judge, images, split, space)
-        yield from slow_scores(judge, images, split, space)
-    yield from pixel_scores(judge, images, split)
-    yield from memorisation_scores(judge, images, split, seen)
+        yield from quick_scores(judge, rows, split, space)
+        yield from slow_scores(judge, rows, split, space)
+    yield from memorisation_scores(judge, rows, split, seen)
 
 
 def not_thorough(spec: EvaluationSpec) -> str:
     return f"costly, so only seeds under {spec.thorough_seeds} have it"
-
-
-def labelled_scores(
-    judge: Judge,
-    images: np.ndarray | None,
-    labels: np.ndarray | None,
-    seen: np.ndarray,
-    *,
-    seed: int,
-    reason: str = "no images of chosen classes",
-) -> list[Score]:
-    """How well a classifier does on real test images that learned from `images` (N, C, H, W) uint8
-    with `labels` (N,) int64, alone and beside some of the training images with indices `seen`."""
-    names = [name for name, info in METRICS.items() if info.needs == "conditioning"]
-    if images is None or labels is None:
-        return [Score(name, "", reason) for name in names]
-    data, levels = judge.data, judge.data.info.levels
-    made, test = (images, labels), (data.test.images, data.test.labels)
-    real = (data.train.images[seen], data.train.labels[seen])
-    sizes = [n for n in GAIN_SIZES if n <= len(seen)]
-    gains = augmentation_gain(*real, *made, *test, levels=levels, sizes=sizes, seed=seed)
-    scores = [Score("cas", "", classification_accuracy(*made, *test, levels=levels, seed=seed))]
-    for size in GAIN_SIZES:
-        result = gains.get(size, f"there are only {len(seen)} real images")
-        scores.append(Score(f"augmentation_gain_{size}", "", result))
-    return scores

@@ -26,7 +26,7 @@ from torch.nn.functional import pad
 from torch.optim.swa_utils import AveragedModel
 
 from genbench.cost import Meter, Usage
-from genbench.data import DATASETS, ImageData
+from genbench.data import DATASETS, Data
 from genbench.errors import UserError
 from genbench.models import build
 from genbench.models.interface import Model, Stage
@@ -376,7 +376,7 @@ class Watch:
 
 def train(
     cell: Cell,
-    data: ImageData,
+    data: Data,
     directory: RunDirectory,
     device: str,
     watch: Watch = Watch(),
@@ -395,7 +395,7 @@ def train(
     if cell.train.compiled:
         compile_networks(model)
     seen, _ = members(cell)
-    images = torch.from_numpy(data.train.images[seen]).to(device)
+    images = torch.from_numpy(data.train.rows[seen]).to(device)
     labels = torch.from_numpy(data.train.labels[seen]).to(device)
 
     before = run.progress.usage

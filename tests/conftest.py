@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from genbench import suite
-from genbench.data import DATASETS, ImageData, load
+from genbench.data import DATASETS, Data, load
 from genbench.data.sources import cache_root
 from genbench.data.text import TextData, load_text
 from genbench.metrics import utility
@@ -182,7 +182,7 @@ def make_directory(tmp_path: Path) -> Callable[..., RunDirectory]:
 
 
 @pytest.fixture(scope="session")
-def digits() -> ImageData:
+def digits() -> Data:
     return load("digits")
 
 

@@ -24,7 +24,7 @@ SPEC = tiny_cell().evaluation
 @pytest.fixture
 def samples(tmp_path, digits):
     path = tmp_path / "theirs.npz"
-    np.savez(path, samples=digits.train.images[:150, 0])
+    np.savez(path, samples=digits.train.rows[:150, 0])
     return path
 
 
@@ -32,7 +32,7 @@ def samples(tmp_path, digits):
 def found(tmp_path_factory, digits, session_cache) -> Appraisal:
     """The same samples with their labels, scored once for all tests."""
     path = tmp_path_factory.mktemp("samples") / "labelled.npz"
-    np.savez(path, samples=digits.train.images[:150, 0], labels=digits.train.labels[:150])
+    np.savez(path, samples=digits.train.rows[:150, 0], labels=digits.train.labels[:150])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENBENCH_CACHE", str(session_cache))
         torch.set_num_threads(1)
@@ -41,7 +41,7 @@ def found(tmp_path_factory, digits, session_cache) -> Appraisal:
 
 def test_values_are_those_that_a_cells_samples_would_get(found, digits):
     judge = Judge(digits, SPEC, "cpu")
-    expected = {s.metric: s.result for s in quick_scores(judge, digits.train.images[:150], "test")}
+    expected = {s.metric: s.result for s in quick_scores(judge, digits.train.rows[:150], "test")}
     for row in found.rows:
         if row["metric"] in expected and row["extractor"].startswith("classifier"):
             value, low, high, _ = expected[row["metric"]]
@@ -96,7 +96,7 @@ def test_by_itself_python_measures_by_the_protocol_of_the_command_line(
 
 def test_labels_are_told_of_before_what_they_cost(tmp_path, digits, quick_classifiers):
     path = tmp_path / "labelled.npz"
-    np.savez(path, samples=digits.train.images[:60, 0], labels=digits.train.labels[:60])
+    np.savez(path, samples=digits.train.rows[:60, 0], labels=digits.train.labels[:60])
     lines = []
     appraise(path, "digits", spec=SPEC, report=lines.append)
     assert lines[-1] == "labels: 5 classifiers are trained for cas and the augmentation gains"
@@ -126,7 +126,7 @@ def test_a_data_set_is_measured_by_the_committed_protocol_where_that_has_it(
 
 def test_more_samples_than_there_are_real_images_are_scored(tmp_path, digits, quick_classifiers):
     path = tmp_path / "many.npz"
-    np.savez(path, samples=digits.train.images[:700, 0])
+    np.savez(path, samples=digits.train.rows[:700, 0])
     spec = SPEC.model_copy(update={"kid_subset_size": 600})
     found = appraise(path, "digits", spec=spec)
     (kid,) = (r for r in found.rows if r["metric"] == "kid" and r["extractor"] != "inception")

@@ -11,15 +11,16 @@ import torch
 from conftest import CONTROLS, TRAINED, tiny_cell
 
 from genbench import evaluation, sampling, training
-from genbench.evaluation import evaluate, outcome
+from genbench.evaluation import evaluate
 from genbench.features.classifier import load_extractor
 from genbench.features.extraction import extract
+from genbench.image_scoring import QUICK_METRICS, outcome
 from genbench.metrics import METRICS, SPACE_METRICS
 from genbench.metrics.frechet import frechet_distance, gaussian
 from genbench.metrics.measured import Measured
 from genbench.models.vae import ELBO, VAE
 from genbench.sampling import sample
-from genbench.scoring import QUICK_METRICS, Judge, Score, quick_scores
+from genbench.scoring import Judge, Score, quick_scores
 from genbench.tables import METRICS as COLUMNS
 from genbench.training import train, trained_model
 
@@ -152,8 +153,8 @@ def test_values_are_those_of_the_metrics_on_the_kept_samples(make_directory, dig
     extractor = load_extractor("digits")
     final = extract(extractor, np.load(directory.samples(1.0)), 17).features
     early = extract(extractor, np.load(directory.samples(0.5)), 17).features
-    test = gaussian(extract(extractor, digits.test.images, 17).features)
-    validation = gaussian(extract(extractor, digits.validation.images, 17).features)
+    test = gaussian(extract(extractor, digits.test.rows, 17).features)
+    validation = gaussian(extract(extractor, digits.validation.rows, 17).features)
     expected = {
         ("test", 1.0): frechet_distance(gaussian(final), test),
         # On validation, every fraction is judged by equally many samples.
@@ -171,7 +172,7 @@ def test_likelihood_and_reconstruction_are_those_of_the_real_images(make_directo
     directory = make_directory(cell)
     rows = run(cell, digits, directory).metrics
     model = trained_model(cell, directory, 1.0, "cpu")
-    images = torch.from_numpy(digits.test.images)
+    images = torch.from_numpy(digits.test.rows)
     with torch.inference_mode():
         error = (model.reconstruct(images).double() - images).square().mean().sqrt() / 16
         many = [
@@ -271,12 +272,12 @@ def covering(classes: int, share: float = 0.0) -> list[Score]:
         (covering(10, share=0.5), "ok", ""),
     ],
 )
-def test_collapse_is_told_by_the_declared_thresholds(final, status, reason):
-    assert outcome(final, 10, tiny_cell().evaluation) == (status, reason)
+def test_collapse_is_told_by_the_declared_thresholds(final, status, reason, digits):
+    assert outcome(Judge(digits, tiny_cell().evaluation, "cpu"), final) == (status, reason)
 
 
 def test_samples_of_one_class_are_a_collapse(make_directory, digits, monkeypatch):
-    ones = torch.from_numpy(digits.train.images[digits.train.labels == 1])
+    ones = torch.from_numpy(digits.train.rows[digits.train.labels == 1])
 
     def same(self, n, generator):
         return ones[torch.randint(len(ones), (n,), generator=generator)]
@@ -327,7 +328,7 @@ def test_real_images_are_nearer_than_any_other_control(digits):
     values = {}
     for name in CONTROLS:
         model = training.new_model(tiny_cell(name), "cpu")
-        images = torch.from_numpy(digits.train.images)
+        images = torch.from_numpy(digits.train.rows)
         labels = torch.from_numpy(digits.train.labels)
         generator = torch.Generator().manual_seed(0)
         model.stages[0].prepare(images, labels, generator)

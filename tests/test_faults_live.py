@@ -13,10 +13,11 @@ import torch
 
 from genbench.controls import FAULTS, fault_table
 from genbench.data import DATASETS
+from genbench.image_scoring import own_scores
 from genbench.metrics import METRICS
 from genbench.metrics.measured import Measured
 from genbench.models import build
-from genbench.scoring import Judge, memorisation_scores, pixel_scores, quick_scores, slow_scores
+from genbench.scoring import Judge, memorisation_scores, quick_scores, slow_scores
 from genbench.suite import EvaluationSpec, ModelSpec
 
 N = 500  # as many as the test split has, of 1,097 training images
@@ -63,7 +64,7 @@ class Bench:
     def images(self, model: str, n: int, **params) -> np.ndarray:
         control = build(ModelSpec(name=model, params=params), DATASETS["digits"])
         generator = torch.Generator().manual_seed(0)
-        images, labels = (torch.from_numpy(x) for x in (self.train.images, self.train.labels))
+        images, labels = (torch.from_numpy(x) for x in (self.train.rows, self.train.labels))
         control.stages[0].prepare(images, labels, generator)
         return control.sample(n, generator).numpy()
 
@@ -74,7 +75,7 @@ class Bench:
 
     def distorted(self, images: np.ndarray, *, detector: bool) -> Scores:
         """detector: whether to train one too, which takes longer than all else."""
-        pixels = pixel_scores(self.judge, images, "test")
+        pixels = own_scores(self.judge, images, "test")
         return _by_metric(
             [
                 *quick_scores(self.judge, images, "test"),

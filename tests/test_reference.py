@@ -64,7 +64,7 @@ def same(a, b):
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_features_are_the_extractors_and_labels_are_counted(data, extractor, split):
     real, images = reference(data, split, extractor), getattr(data, split)
-    features, logits = extract(extractor, images.images, 17)
+    features, logits = extract(extractor, images.rows, 17)
     assert torch.equal(real.features, features)
     assert torch.equal(real.logits, logits)
     assert real.histogram.tolist() == [(images.labels == c).mean() for c in range(10)]
@@ -73,7 +73,7 @@ def test_features_are_the_extractors_and_labels_are_counted(data, extractor, spl
 
 @pytest.mark.parametrize("name", DERIVED)
 def test_derived_once_and_kept_for_every_process(data, extractor, name, monkeypatch):
-    expected = DERIVED[name](extract(extractor, data.validation.images, 17).features)
+    expected = DERIVED[name](extract(extractor, data.validation.rows, 17).features)
     first = getattr(reference(data, "validation", extractor), name)
     forbid(monkeypatch, "gaussian", "manifold", "median_bandwidth", "nearest_other")
     forbid(monkeypatch, "duplicate_radius")
@@ -97,7 +97,7 @@ def test_cheap_things_force_no_others(data, extractor, monkeypatch):
 def test_other_images_weights_or_versions_give_other_numbers(data, extractor, monkeypatch):
     before = reference(data, "test", extractor).gaussian
     # The same fingerprint, other pixels: the content decides.
-    dark = dataclasses.replace(data.test, images=data.test.images // 2)
+    dark = dataclasses.replace(data.test, images=data.test.rows // 2)
     halved = dataclasses.replace(data, test=dark)
     assert not torch.equal(reference(halved, "test", extractor).gaussian.m, before.m)
 
@@ -135,7 +135,7 @@ def test_a_space_without_classes_has_no_logits(data, extractor):
     pixels = dataclasses.replace(extractor, name="pixels", network=Pixels(), dimension=64)
     real = reference(data, "test", pixels)
     assert real.logits is None
-    np.testing.assert_array_equal(real.features, data.test.images.reshape(-1, 64))
+    np.testing.assert_array_equal(real.features, data.test.rows.reshape(-1, 64))
 
 
 def test_unknown_split(data, extractor):

@@ -93,7 +93,7 @@ def test_a_control_draws_in_one_call(make_directory, digits, monkeypatch):
     run(cell, digits, directory)
     images = np.load(directory.samples(1.0))
     distinct = len({image.tobytes() for image in images})
-    duplicates = len(digits.train) - len({image.tobytes() for image in digits.train.images})
+    duplicates = len(digits.train) - len({image.tobytes() for image in digits.train.rows})
     assert len(images) == 600
     assert distinct >= 600 - duplicates
 

@@ -505,7 +505,7 @@ def test_a_fraction_keeps_the_first_part_of_the_training_split(make_directory, d
     train(cell, digits, make_directory(cell), "cpu")
     assert train_images(cell) == 109
     images, labels = seen[0]
-    np.testing.assert_array_equal(images.numpy(), digits.train.images[:109])
+    np.testing.assert_array_equal(images.numpy(), digits.train.rows[:109])
     np.testing.assert_array_equal(labels.numpy(), digits.train.labels[:109])
 
 
@@ -531,7 +531,7 @@ def test_an_epoch_shows_every_image_once_in_an_order_of_its_own(
     monkeypatch.setattr(ELBO, "step", watched)
     cell = tiny_cell(fraction=0.03, flops=2e7)  # 32 images, two batches an epoch
     train(cell, digits, make_directory(cell), "cpu")
-    everything = sorted(image.tobytes() for image in digits.train.images[:32])
+    everything = sorted(image.tobytes() for image in digits.train.rows[:32])
     epochs = [torch.cat(batches[i : i + 2]).numpy() for i in range(0, len(batches) - 1, 2)]
     assert len(epochs) > 5
     for epoch in epochs:

@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from genbench.data import sources
-from genbench.data.images import IMAGE_DATASETS, DatasetInfo, ImageData, Split, load_images
+from genbench.data.dataset import Data, DatasetInfo, Split
+from genbench.data.images import IMAGE_DATASETS, load_images
 from genbench.errors import UserError
 
-__all__ = ["DATASETS", "DatasetInfo", "ImageData", "Split", "fetch", "info", "load"]
+__all__ = ["DATASETS", "Data", "DatasetInfo", "Split", "fetch", "info", "load"]
 
 DATASETS: dict[str, DatasetInfo] = dict(IMAGE_DATASETS)
 
@@ -28,7 +29,7 @@ def _unknown(name: str, known: Collection[str]) -> UserError:
     return UserError(f"data set {name!r} is unknown: {hint}known are {', '.join(known)}")
 
 
-def load(name: str) -> ImageData:
+def load(name: str) -> Data:
     """The splits of data set `name`; UserError if it is unknown, damaged or nowhere to be had."""
     return load_images(info(name).name)
 

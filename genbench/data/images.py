@@ -11,60 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 
 from genbench.data import sources
+from genbench.data.dataset import Data, DatasetInfo, Split, by_split
 
 SPLIT_RULE_VERSION = 1
 DIGITS_SEED = 20  # of the digits' one permutation: a constant of the data set, not a setting
 CIFAR_HELD_OUT = 500  # images of each class that validate: a constant of the data set, too
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What is known of an image data set without loading it.
-
-    `shape` is (C, H, W); pixels are integers in 0..levels-1; `sizes` maps split to number of
-    images; `fingerprint` is a sha256 hex digest over the checksums of the decompressed files
-    (sha256, of CIFAR-10 md5) and the version of the split rule, so it changes when, and only when,
-    the arrays can.
-    """
-
-    name: str
-    modality: str
-    shape: tuple[int, int, int]
-    levels: int
-    classes: int
-    class_names: tuple[str, ...]
-    sizes: Mapping[str, int]
-    licence: str
-    source: str
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images uint8 (N, C, H, W), C-contiguous, in 0..levels-1, and labels int64 (N,)."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-@dataclass(frozen=True)
-class ImageData:
-    """The three splits of one data set."""
-
-    info: DatasetInfo
-    train: Split
-    validation: Split
-    test: Split
 
 
 def _fingerprint(name: str) -> str:
@@ -88,7 +43,7 @@ def _info(
         levels=levels,
         classes=len(class_names),
         class_names=class_names,
-        sizes=MappingProxyType(dict(zip(("train", "validation", "test"), sizes, strict=True))),
+        sizes=by_split(*sizes),
         licence=licence,
         source=source,
         fingerprint=_fingerprint(name),
@@ -128,11 +83,11 @@ IMAGE_DATASETS: dict[str, DatasetInfo] = {
 }  # fmt: skip
 
 
-def load_images(name: str) -> ImageData:
+def load_images(name: str) -> Data:
     """The arrays of `name`, a key of IMAGE_DATASETS; UserError where no source has it."""
     contents = sources.obtain(name).contents
     read = {"digits": _digits, "cifar10": _cifar10}.get(name, _mnist_like)
-    return ImageData(IMAGE_DATASETS[name], *read(contents))
+    return Data(IMAGE_DATASETS[name], *read(contents))
 
 
 def _mnist_like(contents: sources.Contents) -> tuple[Split, Split, Split]:

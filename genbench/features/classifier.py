@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from genbench.data import info
-from genbench.data.images import DatasetInfo
+from genbench.data.dataset import DatasetInfo
 from genbench.data.sources import sha256
 from genbench.errors import UserError
 from genbench.features import WEIGHTS, Extractor
@@ -79,7 +79,7 @@ class Classifier(nn.Module):
 
 def build(dataset: DatasetInfo) -> Classifier:
     """The untrained classifier of a data set."""
-    network = Classifier(dataset.shape, dataset.levels, dataset.classes, WIDTHS[dataset.name])
+    network = Classifier(dataset.image_shape, dataset.levels, dataset.classes, WIDTHS[dataset.name])
     return network.to(memory_format=torch.channels_last)
 
 
@@ -125,6 +125,6 @@ def load_extractor(dataset: str, device: str | torch.device = "cpu") -> Extracto
         network=network,
         device=torch.device(device),
         batch_size=200,  # the first layer's output stays in memory that is used again
-        shape=data.shape,
+        shape=data.image_shape,
         levels=data.levels,
     )

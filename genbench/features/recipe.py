@@ -79,7 +79,7 @@ def train(network: Classifier, split: Split, r: Recipe) -> None:
     """Train `network` in place, on its device, on the images and labels of `split`."""
     generator = torch.Generator().manual_seed(r.seed)
     device = network.head.weight.device
-    images = torch.from_numpy(split.images).to(device)
+    images = torch.from_numpy(split.rows).to(device)
     labels = torch.from_numpy(split.labels).to(device)
     steps = len(labels) // r.batch_size
     # Norms and biases are not decayed: it would only shrink what the next layer scales back.
@@ -123,7 +123,7 @@ def accuracy(network: Classifier, split: Split) -> float:
     """Fraction of `split` that `network` classifies rightly."""
     device = network.head.weight.device
     batches = zip(
-        torch.from_numpy(split.images).to(device).split(500),
+        torch.from_numpy(split.rows).to(device).split(500),
         torch.from_numpy(split.labels).to(device).split(500),
         strict=True,
     )

@@ -44,7 +44,7 @@ class Generator(nn.Module):
     def __init__(self, params: Params, data: DatasetInfo):
         super().__init__()
         self.embedding = nn.Embedding(data.classes, params.embedding)
-        self.layers = dcgan.Generator(params, data.shape, beside=params.embedding)
+        self.layers = dcgan.Generator(params, data.image_shape, beside=params.embedding)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         output: Tensor = self.layers(torch.cat([z, self.embedding(labels)], dim=1))
@@ -56,7 +56,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, params: Params, data: DatasetInfo):
         super().__init__()
-        *features, head = Critic(params, data.shape)
+        *features, head = Critic(params, data.image_shape)
         assert isinstance(head, nn.Linear)
         self.features, self.head = nn.Sequential(*features), head
         self.embedding = nn.Embedding(data.classes, head.in_features)

@@ -58,7 +58,9 @@ class Decoder(nn.Module):
     def __init__(self, params: Params, data: DatasetInfo):
         super().__init__()
         self.classes = data.classes
-        self.layers = convolutional_decoder(params.latent + data.classes, params.width, data.shape)
+        self.layers = convolutional_decoder(
+            params.latent + data.classes, params.width, data.image_shape
+        )
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         output: Tensor = self.layers(torch.cat([z, one_hot(labels, self.classes)], dim=1))

@@ -108,7 +108,10 @@ class DCGAN(GAN):
 
     def __init__(self, params: Params, data: DatasetInfo):
         super().__init__(
-            params, data, Generator(params, data.shape), Discriminator(params, data.shape)
+            params,
+            data,
+            Generator(params, data.image_shape),
+            Discriminator(params, data.image_shape),
         )
         self.apply(initialise)
 

@@ -34,7 +34,7 @@ class Planted(KeptImages):
 
     def fit(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> None:
         super().fit(images, labels, generator)
-        fresh = torch.from_numpy(load(self.data.name).validation.images).to(images.device)
+        fresh = torch.from_numpy(load(self.data.name).validation.rows).to(images.device)
         self.fresh.copy_(pick(fresh, len(self.fresh), generator))
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:

@@ -65,7 +65,9 @@ class SNGAN(GAN):
     """Generator G and discriminator D."""
 
     def __init__(self, params: Params, data: DatasetInfo):
-        super().__init__(params, data, Generator(params, data.shape), Critic(params, data.shape))
+        super().__init__(
+            params, data, Generator(params, data.image_shape), Critic(params, data.image_shape)
+        )
         self.apply(initialise)
         self.D.apply(normalise)
 

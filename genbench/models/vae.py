@@ -150,8 +150,8 @@ class VAE(Model):
     def networks(self, params: Params, data: DatasetInfo) -> Autoencoder:
         """Freshly initialised networks: all that an MLP VAE has otherwise."""
         return Autoencoder(
-            convolutional_encoder(data.shape, params.width, 2 * params.latent),
-            convolutional_decoder(params.latent, params.width, data.shape),
+            convolutional_encoder(data.image_shape, params.width, 2 * params.latent),
+            convolutional_decoder(params.latent, params.width, data.image_shape),
             data.levels,
         )
 

@@ -129,9 +129,11 @@ class VAEGAN(Model):
     def __init__(self, params: Params, data: DatasetInfo):
         super().__init__()
         self.params, self.data = params, data
-        encoder = convolutional_encoder(data.shape, params.width, 2 * params.latent)
-        self.net = nn.ModuleDict({"encoder": encoder, "decoder": Generator(params, data.shape)})
-        *features, head = Discriminator(params, data.shape)
+        encoder = convolutional_encoder(data.image_shape, params.width, 2 * params.latent)
+        self.net = nn.ModuleDict(
+            {"encoder": encoder, "decoder": Generator(params, data.image_shape)}
+        )
+        *features, head = Discriminator(params, data.image_shape)
         self.D = nn.ModuleDict({"features": nn.Sequential(*features), "head": head})
         for player in (self.net["decoder"], self.D):
             player.apply(initialise)

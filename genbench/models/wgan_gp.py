@@ -90,7 +90,9 @@ class WGANGP(GAN):
     params: Params
 
     def __init__(self, params: Params, data: DatasetInfo):
-        super().__init__(params, data, Generator(params, data.shape), Critic(params, data.shape))
+        super().__init__(
+            params, data, Generator(params, data.image_shape), Critic(params, data.image_shape)
+        )
         self.G.apply(initialise)
         self.D.apply(initialise_critic)
 

@@ -362,24 +362,24 @@ def test_the_arrays_and_their_splits(user):
     assert loaded.info is data.DATASETS["cifar10"]
     assert [len(split) for split in (loaded.train, loaded.validation, loaded.test)] == [180, 20, 40]
     for split in (loaded.train, loaded.validation, loaded.test):
-        assert split.images.shape == (len(split), 3, 32, 32)
-        assert (split.images.dtype, split.labels.dtype) == (np.uint8, np.int64)
-        assert split.images.flags.c_contiguous
-        assert split.images.flags.writeable
+        assert split.rows.shape == (len(split), 3, 32, 32)
+        assert (split.rows.dtype, split.labels.dtype) == (np.uint8, np.int64)
+        assert split.rows.flags.c_contiguous
+        assert split.rows.flags.writeable
     pixels = np.concatenate([ARRAYS[name][0] for name in sources.TRAIN_BATCHES])
     labels = np.concatenate([ARRAYS[name][1] for name in sources.TRAIN_BATCHES])
     # By hand: of each class the last two are held out, and all else keeps its order.
     held = sorted(i for c in range(10) for i in np.flatnonzero(labels == c)[-2:])
     kept = [i for i in range(200) if i not in held]
     for split, chosen in ((loaded.validation, held), (loaded.train, kept)):
-        np.testing.assert_array_equal(split.images.reshape(-1, 3072), pixels[chosen])
+        np.testing.assert_array_equal(split.rows.reshape(-1, 3072), pixels[chosen])
         np.testing.assert_array_equal(split.labels, labels[chosen])
     np.testing.assert_array_equal(loaded.test.labels, ARRAYS["test_batch"][1])
 
 
 def test_planes_are_red_green_and_blue(user):
     write(user, PICKLES)
-    first, row = data.load("cifar10").train.images[0], ARRAYS["data_batch_1"][0][0]
+    first, row = data.load("cifar10").train.rows[0], ARRAYS["data_batch_1"][0][0]
     assert first[0, 0, 1] == row[1]
     assert first[0, 1, 0] == row[32]
     assert first[1, 0, 0] == row[1024]
@@ -395,7 +395,7 @@ def test_as_torchvision_reads_them(user):
         patch.setattr(CIFAR10, "_load_meta", lambda self: None)
         theirs = CIFAR10(user, train=False)
     test = data.load("cifar10").test
-    np.testing.assert_array_equal(test.images.transpose(0, 2, 3, 1), theirs.data)
+    np.testing.assert_array_equal(test.rows.transpose(0, 2, 3, 1), theirs.data)
     assert test.labels.tolist() == theirs.targets
 
 

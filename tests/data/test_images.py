@@ -40,11 +40,11 @@ def test_arrays_are_as_their_info_says(loaded):
     info = loaded.info
     assert info is data.DATASETS[info.name]
     for name, split in splits(loaded).items():
-        assert split.images.shape == (info.sizes[name], *info.shape)
-        assert split.images.dtype == np.uint8
-        assert split.images.flags.c_contiguous
-        assert split.images.flags.writeable
-        assert (split.images.min(), split.images.max()) == (0, info.levels - 1)
+        assert split.rows.shape == (info.sizes[name], *info.shape)
+        assert split.rows.dtype == np.uint8
+        assert split.rows.flags.c_contiguous
+        assert split.rows.flags.writeable
+        assert (split.rows.min(), split.rows.max()) == (0, info.levels - 1)
         assert split.labels.dtype == np.int64
         assert len(split) == info.sizes[name]
         assert set(split.labels) == set(range(info.classes))
@@ -55,7 +55,7 @@ def test_arrays_are_as_their_info_says(loaded):
 def test_splits_are_constants(loaded):
     digest = hashlib.sha256()
     for split in splits(loaded).values():
-        digest.update(split.images.tobytes() + split.labels.tobytes())
+        digest.update(split.rows.tobytes() + split.labels.tobytes())
     assert digest.hexdigest() == CONTENT[loaded.info.name]
 
 

@@ -22,7 +22,7 @@ LEAST_TEST_ACCURACY = {"digits": 0.98, "mnist": 0.993, "fashion-mnist": 0.92}
 
 @pytest.fixture(scope="module")
 def digits():
-    return load("digits").test.images
+    return load("digits").test.rows
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_card_and_weights(name):
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_accuracy_and_shapes_on_the_test_split(name):
     test, e = load(name).test, load_extractor(name)
-    f, z = (x.numpy() for x in extract(e, test.images[:1000], DATASETS[name].levels))
+    f, z = (x.numpy() for x in extract(e, test.rows[:1000], DATASETS[name].levels))
     assert f.shape == (len(f), e.dimension)
     assert z.shape == (len(f), DATASETS[name].classes)
     assert f.dtype == z.dtype == np.float32

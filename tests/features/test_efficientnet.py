@@ -36,7 +36,7 @@ def extractor():
 
 @pytest.fixture(scope="module")
 def images():
-    return load_data("digits").test.images[:40]
+    return load_data("digits").test.rows[:40]
 
 
 def random_state():

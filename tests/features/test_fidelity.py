@@ -30,7 +30,7 @@ class Images(Dataset):
 @pytest.fixture(scope="module")
 def samples():
     """Real digits with a little noise: near the reference, yet not equal to it."""
-    images = load("digits").train.images[:450].astype(np.int64)
+    images = load("digits").train.rows[:450].astype(np.int64)
     noise = np.random.default_rng(0).integers(-3, 4, images.shape)
     return (images + noise).clip(0, 16).astype(np.uint8)
 
@@ -39,7 +39,7 @@ def samples():
 def theirs(samples):
     return calculate_metrics(
         input1=Images(samples),
-        input2=Images(load("digits").test.images),
+        input2=Images(load("digits").test.rows),
         feature_extractor=register("digits", "float64"),
         fid=True, kid=True, prc=True, isc=True,
         kid_subsets=10, kid_subset_size=200, rng_seed=7,
@@ -50,7 +50,7 @@ def theirs(samples):
 @pytest.fixture(scope="module")
 def ours(samples):
     extractor = load_extractor("digits")
-    return extract(extractor, samples, 17), extract(extractor, load("digits").test.images, 17)
+    return extract(extractor, samples, 17), extract(extractor, load("digits").test.rows, 17)
 
 
 def test_distances_agree(theirs, ours):
@@ -101,7 +101,7 @@ def test_registering_again_is_harmless_and_the_name_holds_the_hash():
 
 
 def test_layers_come_in_the_order_asked_for():
-    images = torch.from_numpy(load("digits").test.images[:5])
+    images = torch.from_numpy(load("digits").test.rows[:5])
     name = register("digits")
     features, logits = FidelityClassifier(name, ["features", "logits"])(images)
     assert (features.shape, logits.shape) == ((5, 64), (5, 10))

@@ -54,7 +54,7 @@ def test_command_line_refuses_an_unknown_name(monkeypatch, capsys):
 @pytest.mark.parametrize("flip", [False, True])
 def test_augmentation_shifts_and_mirrors(flip):
     r = recipe.Recipe(epochs=1, shift=1, flip=flip)
-    image = load("digits").train.images[0]
+    image = load("digits").train.rows[0]
     images = torch.from_numpy(np.repeat(image[None], 500, axis=0))
     found = {x.numpy().tobytes() for x in recipe.augment(images, r, torch.Generator())}
 

@@ -32,7 +32,7 @@ def extractor():
 
 @pytest.fixture
 def images():
-    return load("digits").test.images[:20]
+    return load("digits").test.rows[:20]
 
 
 def never():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import tiny_cell
 
-from genbench.data import DATASETS, ImageData, Split
+from genbench.data import DATASETS, Data, Split
 from genbench.errors import UserError
 from genbench.features import WEIGHTS, classifier, recipe, spaces
 from genbench.features.extraction import extract
@@ -30,7 +30,7 @@ def coloured(n: int, seed: int) -> Split:
     return Split(images, labels.astype(np.int64))
 
 
-DATA = ImageData(DATASETS["cifar10"], coloured(640, 0), coloured(100, 1), coloured(100, 2))
+DATA = Data(DATASETS["cifar10"], coloured(640, 0), coloured(100, 1), coloured(100, 2))
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +87,7 @@ def test_trained_it_is_kept_in_the_cache_and_known_by_its_hash(trained, cache):
     assert extractor.name == known.name == f"classifier-cifar10-{card['sha256'][:8]}"
     assert extractor.sha256 == known.sha256
     assert extractor.dimension == known.dimension == 16
-    features, logits = extract(extractor, DATA.test.images, 256)
+    features, logits = extract(extractor, DATA.test.rows, 256)
     assert features.shape == (100, 16)
     assert logits is not None
     found = (logits.argmax(1).numpy() == DATA.test.labels).mean()

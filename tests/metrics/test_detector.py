@@ -19,7 +19,7 @@ def test_the_same_distribution_is_not_told_apart(digits):
     held = []
     for seed in range(6):
         order = np.random.default_rng(seed).permutation(len(digits.train))
-        x = digits.train.images[order]
+        x = digits.train.rows[order]
         found = detect(x[:400], x[400:800], seed)
         assert found == proportion(round(400 * found.value), 400)
         held.append(found.low < 0.5 < found.high)
@@ -28,42 +28,42 @@ def test_the_same_distribution_is_not_told_apart(digits):
 
 
 def test_train_and_test_split_are_not_told_apart(digits):
-    found = detect(digits.train.images, digits.test.images)
+    found = detect(digits.train.rows, digits.test.rows)
     assert found.low < 0.5 < found.high
     assert found.flag == ""
 
 
 def test_noise_is_told_apart(digits):
     noise = np.random.default_rng(0).integers(0, 17, (400, 1, 8, 8)).astype(np.uint8)
-    assert detect(noise, digits.test.images).value > 0.99
+    assert detect(noise, digits.test.rows).value > 0.99
 
 
 def test_a_shift_of_two_grey_levels_is_detected(digits):
-    shifted = np.minimum(digits.train.images[:500], 14) + np.uint8(2)
-    assert detect(shifted, digits.test.images).low > 0.9
+    shifted = np.minimum(digits.train.rows[:500], 14) + np.uint8(2)
+    assert detect(shifted, digits.test.rows).low > 0.9
 
 
 def test_more_is_told_apart_the_more_samples_are_wrong(digits):
     noise = np.random.default_rng(0).integers(0, 17, (500, 1, 8, 8)).astype(np.uint8)
-    half = np.concatenate([noise[:250], digits.train.images[:250]])
-    found = detect(half, digits.test.images)
+    half = np.concatenate([noise[:250], digits.train.rows[:250]])
+    found = detect(half, digits.test.rows)
     # At best noise is found and the rest guessed as real: 3/4.
     assert 0.65 < found.value < 0.8
 
 
 def test_a_seed_gives_the_same_value_and_the_smaller_set_sets_the_size(digits):
-    x, y = torch.from_numpy(digits.train.images), torch.from_numpy(digits.test.images)
+    x, y = torch.from_numpy(digits.train.rows), torch.from_numpy(digits.test.rows)
     state = torch.get_rng_state()
     with torch.inference_mode():
         found = detect(x[:301], y)
-    assert found == detect(digits.train.images[:301], digits.test.images)
+    assert found == detect(digits.train.rows[:301], digits.test.rows)
     assert torch.equal(torch.get_rng_state(), state)
     assert found == proportion(round(302 * found.value), 302)  # 151 held out of each 301
 
 
 @pytest.mark.parametrize(("n", "flag"), [(2, "only 2 images of each set"), (200, "")])
 def test_few_images_are_flagged(digits, n, flag):
-    assert detect(digits.train.images[:n], digits.test.images).flag == flag
+    assert detect(digits.train.rows[:n], digits.test.rows).flag == flag
 
 
 REAL = np.zeros((6, 1, 8, 8), np.uint8)

@@ -50,7 +50,7 @@ def mixture(seed, n, d=8):
 def pixels():
     """All of the digits' images but exact duplicates, in random order."""
     splits = load("digits")
-    images = [getattr(splits, split).images for split in ("train", "validation", "test")]
+    images = [getattr(splits, split).rows for split in ("train", "validation", "test")]
     flat = np.unique(np.concatenate(images).reshape(-1, 64), axis=0)
     return np.random.default_rng(0).permutation(flat).astype(np.float32)
 

@@ -18,20 +18,20 @@ from genbench.metrics.utility import (
 def accuracy(digits, images, labels, seed=0):
     test = digits.test
     return classification_accuracy(
-        images, labels, test.images, test.labels, levels=digits.info.levels, seed=seed
+        images, labels, test.rows, test.labels, levels=digits.info.levels, seed=seed
     )
 
 
 def gain(digits, images, labels, sizes=(50,)):
     train, test = digits.train, digits.test
     return augmentation_gain(
-        train.images, train.labels, images, labels, test.images, test.labels,
+        train.rows, train.labels, images, labels, test.rows, test.labels,
         levels=digits.info.levels, sizes=sizes, seed=0,
     )  # fmt: skip
 
 
 def test_real_images_teach_nearly_everything(digits):
-    found = accuracy(digits, digits.train.images, digits.train.labels)
+    found = accuracy(digits, digits.train.rows, digits.train.labels)
     assert found.value > 0.97
     assert found == proportion(round(500 * found.value), 500)
 
@@ -39,9 +39,9 @@ def test_real_images_teach_nearly_everything(digits):
 def test_a_seed_gives_the_same_value_on_either_kind_of_array_and_leaves_the_random_state_alone(
     digits,
 ):
-    images, labels = torch.from_numpy(digits.train.images), torch.from_numpy(digits.train.labels)
+    images, labels = torch.from_numpy(digits.train.rows), torch.from_numpy(digits.train.labels)
     before = torch.get_rng_state()
-    few = accuracy(digits, digits.train.images[:100], digits.train.labels[:100])
+    few = accuracy(digits, digits.train.rows[:100], digits.train.labels[:100])
     assert 0.5 < few.value < 0.97  # where small differences would show
     with torch.inference_mode():
         assert accuracy(digits, images[:100], labels[:100]) == few
@@ -49,7 +49,7 @@ def test_a_seed_gives_the_same_value_on_either_kind_of_array_and_leaves_the_rand
 
 
 def test_seeds_train_other_classifiers(digits):
-    images, labels = torch.from_numpy(digits.train.images), torch.from_numpy(digits.train.labels)
+    images, labels = torch.from_numpy(digits.train.rows), torch.from_numpy(digits.train.labels)
     one, two = (
         train_classifier(images[:100], labels[:100], levels=17, classes=10, seed=seed)
         for seed in (0, 1)
@@ -59,12 +59,12 @@ def test_seeds_train_other_classifiers(digits):
 
 def test_shuffled_labels_leave_it_to_chance(digits):
     shuffled = np.random.default_rng(0).permutation(digits.train.labels)
-    assert accuracy(digits, digits.train.images, shuffled).value < 0.25
+    assert accuracy(digits, digits.train.rows, shuffled).value < 0.25
 
 
 def test_classes_that_are_missing_are_not_learned(digits):
     there = digits.train.labels < 6
-    found = accuracy(digits, digits.train.images[there], digits.train.labels[there])
+    found = accuracy(digits, digits.train.rows[there], digits.train.labels[there])
     assert 0.55 < found.value <= 0.6  # 50 test images of each class
 
 
@@ -80,12 +80,12 @@ def test_the_classifier_learns_colours():
 
 
 def test_true_images_beside_few_are_a_gain_and_noise_is_none(digits):
-    true = gain(digits, digits.validation.images, digits.validation.labels, sizes=(50, 1000))
+    true = gain(digits, digits.validation.rows, digits.validation.labels, sizes=(50, 1000))
     assert list(true) == [50, 1000]
     assert true[50].low > 0.02
     assert abs(true[1000].value) < 0.02
     rng = np.random.default_rng(0)
-    noise = rng.integers(0, 17, digits.train.images.shape).astype(np.uint8)
+    noise = rng.integers(0, 17, digits.train.rows.shape).astype(np.uint8)
     useless = gain(digits, noise, rng.permutation(digits.train.labels))[50]
     assert useless.high < 0.02
 
@@ -93,14 +93,14 @@ def test_true_images_beside_few_are_a_gain_and_noise_is_none(digits):
 def test_the_gain_is_the_difference_of_two_accuracies_over_the_same_images(digits):
     """With all images given, those picked by the seed are all of them, in another order."""
     train = digits.train
-    x, y = train.images[:60], train.labels[:60]
+    x, y = train.rows[:60], train.labels[:60]
     found = augmentation_gain(
-        x, y, train.images, train.labels, digits.test.images, digits.test.labels,
+        x, y, train.rows, train.labels, digits.test.rows, digits.test.labels,
         levels=17, sizes=(60,), seed=3,
     )[60]  # fmt: skip
     order = np.random.default_rng(3).permutation(60)
     alone = accuracy(digits, x[order], y[order], seed=3)
-    both = (np.concatenate([x[order], train.images]), np.concatenate([y[order], train.labels]))
+    both = (np.concatenate([x[order], train.rows]), np.concatenate([y[order], train.labels]))
     assert found.value == pytest.approx(accuracy(digits, *both, seed=3).value - alone.value)
     # Discordant pairs alone carry the error, so it is at most that of unpaired accuracies.
     assert 0 < found.high - found.low < (alone.high - alone.low) * 2**0.5
@@ -109,7 +109,7 @@ def test_the_gain_is_the_difference_of_two_accuracies_over_the_same_images(digit
 
 def test_no_difference_at_all_is_flagged(digits):
     """Two classes and one of them in all sets: both classifiers call everything by it."""
-    x, y = digits.train.images[:20], np.zeros(20, np.int64)
+    x, y = digits.train.rows[:20], np.zeros(20, np.int64)
     found = augmentation_gain(x, y, x, y, x, y, levels=17, sizes=(5,), seed=0)[5]
     assert found == (0, 0, 0, "both are right on the same images")
 

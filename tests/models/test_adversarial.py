@@ -24,7 +24,7 @@ def generator(seed=5):
 
 @pytest.fixture
 def batch(digits):
-    return torch.from_numpy(digits.train.images[:48])
+    return torch.from_numpy(digits.train.rows[:48])
 
 
 @pytest.fixture

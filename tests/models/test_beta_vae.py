@@ -14,7 +14,7 @@ def generator(seed=0):
 
 @pytest.fixture
 def images(digits):
-    return torch.from_numpy(digits.train.images[:32])
+    return torch.from_numpy(digits.train.rows[:32])
 
 
 LABELS = torch.zeros(32).long()

@@ -18,7 +18,7 @@ def generator(seed=0):
 def fitted(make_model, digits):
     def fit(name, seed=0, n=None, **params):
         model = make_model(name, **params)
-        images = torch.from_numpy(digits.train.images[:n])
+        images = torch.from_numpy(digits.train.rows[:n])
         labels = torch.from_numpy(digits.train.labels[:n])
         model.stages[0].prepare(images, labels, generator(seed))
         return model
@@ -32,11 +32,11 @@ def rows(images) -> set[bytes]:
 
 @pytest.fixture
 def training(digits):
-    return rows(digits.train.images)
+    return rows(digits.train.rows)
 
 
 def index_of(digits):
-    return {image.tobytes(): i for i, image in enumerate(digits.train.images)}
+    return {image.tobytes(): i for i, image in enumerate(digits.train.rows)}
 
 
 def test_the_train_split_is_real_and_distinct(fitted, digits, training):
@@ -92,12 +92,12 @@ def test_blurred_loses_its_high_frequencies_and_keeps_its_brightness(fitted):
 
 def test_the_pixel_gaussian_has_each_pixels_mean_and_deviation(fitted, digits):
     model = fitted("pixel-gaussian")
-    x = digits.train.images[:, 0].astype(float) / 8 - 1
+    x = digits.train.rows[:, 0].astype(float) / 8 - 1
     np.testing.assert_allclose(model.mean[0].numpy(), x.mean(0), atol=1e-5)
     np.testing.assert_allclose(model.deviation[0].numpy(), x.std(0, ddof=1), atol=1e-4)
     samples = model.sample(20_000, generator(1)).numpy()[:, 0].astype(float)
     # Where clamping to the grey range changes nothing to speak of, the samples have them too.
-    real = digits.train.images[:, 0].astype(float)
+    real = digits.train.rows[:, 0].astype(float)
     mean, deviation = real.mean(0), real.std(0)
     inside = (mean - 2.5 * deviation > 0) & (mean + 2.5 * deviation < 16)
     inside |= deviation == 0
@@ -145,7 +145,7 @@ def test_images_of_a_class_are_training_images_with_that_label(fitted, digits, n
     assert samples.dtype == torch.uint8
     # A training image's label, for all images that are there with one label alone.
     known = {}
-    for image, label in zip(digits.train.images, digits.train.labels, strict=True):
+    for image, label in zip(digits.train.rows, digits.train.labels, strict=True):
         known.setdefault(image.tobytes(), set()).add(int(label))
     for image, label in zip(samples.numpy(), labels.tolist(), strict=True):
         assert label in known[image.tobytes()]

@@ -21,7 +21,7 @@ def generator(seed=0):
 
 @pytest.fixture
 def images(digits):
-    return torch.from_numpy(digits.test.images[:12])
+    return torch.from_numpy(digits.test.rows[:12])
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_samples_are_decoded_means_of_evenly_drawn_classes(model, monkeypatch):
 def test_it_learns_what_the_class_says(make_model, digits):
     """After some steps the right class explains images better than a wrong one."""
     model = make_model("cvae", learning_rate=0.01).train()
-    images = torch.from_numpy(digits.train.images[:256])
+    images = torch.from_numpy(digits.train.rows[:256])
     labels = torch.from_numpy(digits.train.labels[:256])
     values = [model.stages[0].step(images, labels, generator(step)) for step in range(150)]
     assert values[-1]["loss"] < 0.8 * values[0]["loss"]

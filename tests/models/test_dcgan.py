@@ -12,7 +12,7 @@ from genbench.models.interface import to_unit
 
 @pytest.fixture
 def batch(digits):
-    return torch.from_numpy(digits.train.images[:16])
+    return torch.from_numpy(digits.train.rows[:16])
 
 
 def generator():

@@ -125,7 +125,7 @@ def test_training_times_are_a_mixture_of_uniform_ones_and_edms(make_model):
 
 def test_the_prior_term_is_the_divergence_of_two_gaussians(make_model, digits):
     model = make_model("diffusion")
-    x = to_unit(torch.from_numpy(digits.test.images[:5]), 17)
+    x = to_unit(torch.from_numpy(digits.test.rows[:5]), 17)
     alpha, sigma = alpha_sigma(torch.tensor(GAMMA_1))
     q = torch.distributions.Normal(alpha * x, sigma)
     p = torch.distributions.Normal(torch.zeros_like(x), 1.0)
@@ -136,7 +136,7 @@ def test_the_prior_term_is_the_divergence_of_two_gaussians(make_model, digits):
 
 def test_the_distortion_is_the_posterior_over_all_grey_levels(make_model, digits):
     model = make_model("diffusion")
-    images = torch.from_numpy(digits.test.images[:20])
+    images = torch.from_numpy(digits.test.rows[:20])
     noise = torch.randn(images.shape, generator=generator(3)).double()
     alpha, sigma = alpha_sigma(torch.tensor(model.gamma_0).double())
     z = alpha * to_unit(images, 17) + sigma * noise
@@ -282,7 +282,7 @@ def test_waves_fade_where_noise_covers_them(make_model):
 def test_the_prediction_is_the_noise_that_v_stands_for(make_model, digits):
     """With leave's output at v = alpha eps - sigma x, eps_hat is eps."""
     model = make_model("diffusion")
-    x = to_unit(torch.from_numpy(digits.test.images[:4]), 17)
+    x = to_unit(torch.from_numpy(digits.test.rows[:4]), 17)
     z, noise = model.diffuse(x, torch.full((4,), 0.6), generator())
     gamma = model.gamma(torch.full((4,), 0.6))
     alpha, sigma = (scale[:, None, None, None] for scale in alpha_sigma(gamma))
@@ -292,7 +292,7 @@ def test_the_prediction_is_the_noise_that_v_stands_for(make_model, digits):
 
 def test_the_noise_level_changes_the_prediction(make_model, digits):
     model = make_model("diffusion")
-    x = to_unit(torch.from_numpy(digits.test.images[:4]), 17)
+    x = to_unit(torch.from_numpy(digits.test.rows[:4]), 17)
     seen = []
     model.net.leave.register_forward_hook(lambda *args: seen.append(args[2]))
     model.net.frequencies.zero_()  # without waves only the code tells
@@ -304,7 +304,7 @@ def test_the_noise_level_changes_the_prediction(make_model, digits):
 
 def test_training_lowers_the_loss_and_the_bound(make_model, digits):
     model = make_model("diffusion", width=8, inner=16, learning_rate=0.01).train()
-    images = torch.from_numpy(digits.train.images[:256])
+    images = torch.from_numpy(digits.train.rows[:256])
     g = generator()
     with torch.no_grad():
         before = model.bits_per_dim(images, generator(1)).mean().item()

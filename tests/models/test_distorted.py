@@ -15,7 +15,7 @@ def samples(make_model, digits):
 
     def draw(kind, strength, n=400):
         model = make_model("distorted", kind=kind, strength=strength)
-        images, labels = (torch.from_numpy(x) for x in (digits.train.images, digits.train.labels))
+        images, labels = (torch.from_numpy(x) for x in (digits.train.rows, digits.train.labels))
         model.stages[0].prepare(images, labels, torch.Generator().manual_seed(0))
         spoilt = model.sample(n, torch.Generator().manual_seed(1)).numpy()
         order = torch.randperm(len(model.kept), generator=torch.Generator().manual_seed(1))
@@ -50,7 +50,7 @@ def test_blur_takes_contrast_the_more_the_stronger(samples):
 def test_class_drop_leaves_whole_classes_out_and_images_alone(samples, digits):
     spoilt, clean = samples("class-drop", 0.3)
     assert (spoilt == clean).all()
-    label = {x.tobytes(): int(y) for x, y in zip(digits.train.images, digits.train.labels)}  # noqa: B905
+    label = {x.tobytes(): int(y) for x, y in zip(digits.train.rows, digits.train.labels)}  # noqa: B905
     assert {label[image.tobytes()] for image in spoilt} == set(range(7))
 
 

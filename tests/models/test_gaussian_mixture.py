@@ -20,7 +20,7 @@ def fit(model, images, seed=0):
 
 @pytest.fixture
 def images(digits):
-    return torch.from_numpy(digits.train.images)
+    return torch.from_numpy(digits.train.rows)
 
 
 def drawn_before_rounding(model, n, monkeypatch):
@@ -93,7 +93,7 @@ def log_density(model, images):
 
 
 def test_more_gaussians_are_a_better_density_of_images_not_seen(make_model, images, digits):
-    held_out = torch.from_numpy(digits.test.images)
+    held_out = torch.from_numpy(digits.test.rows)
     models = [fit(make_model("gaussian-mixture", components=10, gaussians=k), images)
               for k in (1, 10)]  # fmt: skip
     one, ten = (log_density(model, held_out) for model in models)

@@ -51,7 +51,7 @@ def test_a_step_takes_these_losses_of_dcgans_networks(make_model, digits):
     model, twin = (make_model("lsgan").train() for _ in range(2))
     assert isinstance(model.G, Generator)
     assert isinstance(model.D, Discriminator)
-    images, labels = torch.from_numpy(digits.train.images[:16]), torch.zeros(16).long()
+    images, labels = torch.from_numpy(digits.train.rows[:16]), torch.zeros(16).long()
     values = model.stages[0].step(images, labels, torch.Generator().manual_seed(3))
     x = images.float() / 8 - 1
     fakes = twin.G(twin.noise(16, torch.Generator().manual_seed(3))).detach()

@@ -60,7 +60,7 @@ def test_what_a_still_d_comes_to_believe_of_fakes(make_model, digits, loss, rise
     model = make_model("mlp-gan", loss=loss, learning_rate=0.01).train()
     stage = model.stages[0]
     stage.optimisers["D"].step = lambda: None
-    images = torch.from_numpy(digits.train.images[:32])
+    images = torch.from_numpy(digits.train.rows[:32])
     labels = torch.zeros(32).long()
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 
 @pytest.fixture
 def images(digits):
-    return torch.from_numpy(digits.test.images[:8])
+    return torch.from_numpy(digits.test.rows[:8])
 
 
 @torch.no_grad()

@@ -97,7 +97,7 @@ def test_a_stages_network_and_optimisers_cover_what_is_trained(make_model, name)
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_step_returns_detached_finite_scalars_and_moves_the_weights(make_model, digits, name):
     model = make_model(name).train()
-    images = torch.from_numpy(digits.train.images[:32])
+    images = torch.from_numpy(digits.train.rows[:32])
     labels = torch.from_numpy(digits.train.labels[:32])
     generator = torch.Generator().manual_seed(0)
     for stage in model.stages:

@@ -20,7 +20,7 @@ def generator(seed=0):
 
 @pytest.fixture
 def images(digits):
-    return torch.from_numpy(digits.train.images[:16])
+    return torch.from_numpy(digits.train.rows[:16])
 
 
 def layers(network):

@@ -18,7 +18,7 @@ def generator(seed=0):
 
 @pytest.fixture
 def images(digits):
-    return torch.from_numpy(digits.test.images[:12])
+    return torch.from_numpy(digits.test.rows[:12])
 
 
 def posterior(model, images):

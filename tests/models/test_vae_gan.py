@@ -23,7 +23,7 @@ def generator(seed=0):
 
 @pytest.fixture
 def images(digits):
-    return torch.from_numpy(digits.train.images[:16])
+    return torch.from_numpy(digits.train.rows[:16])
 
 
 LABELS = torch.zeros(16).long()
@@ -139,7 +139,7 @@ def test_no_likelihood_of_pixels_is_claimed(make_model):
 
 def test_errors_of_features_bring_reconstructions_to_their_own_images(make_model, digits):
     model = make_model("vae-gan", width=8, latent=8, gamma=1.0, learning_rate=0.01).train()
-    images = torch.from_numpy(digits.train.images[:32])
+    images = torch.from_numpy(digits.train.rows[:32])
 
     def own():
         """The share of reconstructions that are nearer to their image than to the 31 others."""

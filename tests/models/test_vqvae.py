@@ -23,7 +23,7 @@ def generator(seed=0):
 
 @pytest.fixture
 def images(digits):
-    return torch.from_numpy(digits.train.images[:24])
+    return torch.from_numpy(digits.train.rows[:24])
 
 
 LABELS = torch.zeros(24).long()

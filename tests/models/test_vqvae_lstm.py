@@ -17,7 +17,7 @@ def generator(seed=0):
 
 @pytest.fixture
 def images(digits):
-    return torch.from_numpy(digits.train.images[:24])
+    return torch.from_numpy(digits.train.rows[:24])
 
 
 def test_the_prior_is_the_only_difference(make_model, images):

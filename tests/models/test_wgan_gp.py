@@ -26,7 +26,7 @@ def generator(seed=0):
 
 @pytest.fixture
 def x(digits):
-    return torch.from_numpy(digits.train.images[:16]).float() / 8 - 1
+    return torch.from_numpy(digits.train.rows[:16]).float() / 8 - 1
 
 
 def linear_critic(model, slope):
