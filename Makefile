@@ -65,5 +65,5 @@ $(VENV): pyproject.toml constraints.txt
 	  { echo "genbench needs Python 3.11 or newer: install it, or name it with PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo "Installing into .venv (minutes the first time)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[book,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[book,dev,music,text]'
 	@touch $@

@@ -23,7 +23,7 @@ from genbench.external import load_samples
 from genbench.features import inception as inception_space
 from genbench.features.spaces import Unavailable
 from genbench.image_scoring import GAIN_SIZES, labelled_scores, outcome
-from genbench.metrics import METRICS
+from genbench.metrics import IMAGE_METRICS
 from genbench.modalities import all_scores
 from genbench.models import MODELS
 from genbench.provenance import provenance
@@ -186,7 +186,7 @@ def appraise(
     absent = "the samples come without the model"
     scores += [
         Score(name, "", absent)
-        for name, metric in METRICS.items()
+        for name, metric in IMAGE_METRICS.items()
         if metric.needs in ("likelihood", "reconstruction")
     ]
     status, reason = outcome(judge, scores)
@@ -218,7 +218,7 @@ def _of_text(
 ) -> Appraisal:
     """`appraise` for a file of text and a data set of text."""
     from genbench.data.text import load_text
-    from genbench.text_scoring import TEXT_METRICS, TRAIN_PASSAGES, load_text_samples, score_text
+    from genbench.text_scoring import TRAIN_PASSAGES, load_text_samples, score_text
 
     samples, notes = load_text_samples(path, n)
     report(
@@ -229,9 +229,7 @@ def _of_text(
         scores = score_text(samples, load_text(dataset), spec=spec, device=device)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
-    table = rows(
-        scores, fraction=1.0, split="test", n=len(samples), register=METRICS | TEXT_METRICS
-    )
+    table = rows(scores, fraction=1.0, split="test", n=len(samples))
     return Appraisal(
         str(path), dataset, "text", profile, spec, len(samples), digest(samples), notes, "ok", "",
         table,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,10 +20,11 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from genbench.data import DATASETS
-from genbench.metrics import METRICS, MetricInfo
+from genbench.metrics import METRICS, OF_MODALITY
 from genbench.metrics.likelihood import bits, gap, iwae_bound, mean_bits
 from genbench.metrics.measured import Measured
 from genbench.metrics.memorisation import membership_auc
+from genbench.metrics.music import nats_per_step
 from genbench.modalities import all_scores, scoring_of
 from genbench.models.interface import HasLatentPosterior, HasLikelihood, Model
 from genbench.records import RunDirectory, read_json, write_json
@@ -53,12 +54,11 @@ def rows(
     split: str,
     n: int | None,
     draw: int = 0,
-    register: Mapping[str, MetricInfo] = METRICS,
 ) -> list[Row]:
     """Rows of metrics.csv, but for the cell, of scores of `n` samples or real images."""
     out = []
     for metric, extractor, result in ((s.metric, s.extractor, s.result) for s in scores):
-        info = register[metric]
+        info = METRICS[metric]
         row = {
             "fraction": fraction,
             "metric": metric,
@@ -88,7 +88,8 @@ def likelihood_rows(cell: Cell, model: Model, judge: Judge, device: str) -> Iter
     """The ledger: bits per dimension of training and of held-out images, over the data set's grey
     levels as they are (nothing is dequantised), the gap between them, and whether the likelihood
     gives away who was trained on."""
-    names = [name for name, info in METRICS.items() if info.needs == "likelihood"]
+    of_modality = OF_MODALITY[cell.modality]
+    names = [name for name, info in of_modality.items() if info.needs == "likelihood"]
     if not isinstance(model, HasLikelihood):
         for split in ("train", "validation", "test"):
             reason = "not defined: the model has no likelihood"
@@ -118,6 +119,8 @@ def likelihood_rows(cell: Cell, model: Model, judge: Judge, device: str) -> Iter
             Score(model.likelihood, "", mean_bits(ledger[split])),
             Score(other, "", f"the model's likelihood is {model.likelihood}"),
         ]
+        if "nats_per_step" in names:
+            scores.append(Score("nats_per_step", "", nats_of_steps(model, scores[0].result)))
         if split == "train":
             scores.append(Score("bpd_gap", "", "the others are compared with this split"))
             auc: Measured | str = "no training images were held out, so none are exchangeable"
@@ -133,6 +136,14 @@ def likelihood_rows(cell: Cell, model: Model, judge: Judge, device: str) -> Iter
         few = real[: cell.evaluation.importance_images]
         iwae = Score("bpd_iwae", "", importance_weighted(cell, model, few, split, device))
         yield from rows([iwae], fraction=1.0, split=split, n=len(few))
+
+
+def nats_of_steps(model: HasLikelihood, bits: Measured | str) -> Measured | str:
+    """An exact likelihood of music in nats a step of four voices."""
+    if isinstance(bits, str) or model.likelihood != "bpd":
+        return "only a bound of the likelihood is known"
+    value, low, high, flag = bits
+    return Measured(nats_per_step(value), nats_per_step(low), nats_per_step(high), flag)
 
 
 def importance_weighted(

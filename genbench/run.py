@@ -242,8 +242,11 @@ def run_cells(args: argparse.Namespace, target: str) -> int:
         check_budget([cell for cell, _ in todo.values()])
         wanted = sorted({cell.data.name for cell, _ in todo.values()})
         fetch(wanted)
-        for name in wanted:  # what cannot be judged is refused now, not after hours of training
-            spaces.load("classifier", name)
+        # What cannot be judged is refused now, not after hours of training.
+        for space, name in sorted(
+            {(c.evaluation.spaces[0], c.data.name) for c, _ in todo.values()}
+        ):
+            spaces.load(space, name)
         # A control has no training: it takes about a tenth of a trained cell's time.
         display = Display([0.1 if cell.is_control else 1.0 for cell, _ in todo.values()])
         try:
@@ -304,12 +307,12 @@ def build_tables(results: Path) -> None:
 
 
 def summary_row(name: str, record: dict[str, Any], computed: bool) -> dict[str, Any]:
-    """What the summary says of a cell: its outcome, and its FD against the test split."""
+    """What the summary says of a cell: its outcome, and its FD against the test split, in the space
+    that comes first in its protocol."""
     fd = [
         row["value"]
         for row in record["metrics"]
         if (row["metric"], row["split"], row["fraction"], row["draw"]) == ("fd", "test", 1.0, 0)
-        and row["extractor"].startswith("classifier")
     ]
     return {
         "cell": name,

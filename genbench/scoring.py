@@ -120,6 +120,10 @@ class Judge:
         return self._of("known", seen, lambda: self._known(seen))
 
     def _known(self, seen: np.ndarray) -> Known:
+        if self.data.apart > 1:
+            # Rows that overlap would be each other's nearest, and be looked at several times.
+            features = self.features(self.data.train.rows[seen[:: self.data.apart]]).features
+            return Known(features, nearest_other(features), regions(features, seed=SEED))
         train = self.reference("train")
         if len(seen) == len(train.features):
             features, radii = train.features, train.nearest_other

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from genbench.data import DATASETS
 from genbench.errors import UserError
@@ -35,7 +35,7 @@ RESERVED = ("verify", "replicate", "cell", "clean")
 
 Scalar = bool | int | float | str
 Fraction = Annotated[float, Field(gt=0, le=1)]
-SpaceName = Literal["classifier", "efficientnet-lite0", "inception"]
+SpaceName = Literal["classifier", "efficientnet-lite0", "inception", "minilm", "chorales"]
 
 
 class Spec(BaseModel):
@@ -259,14 +259,15 @@ class Cell(Spec):
     def evaluate_key(self, device: str) -> str:
         """Hash of the samples' key, the metrics' versions and the extractors' weights."""
         from genbench.features.spaces import space_info
-        from genbench.metrics import METRICS
+        from genbench.metrics import OF_MODALITY
 
+        metrics = OF_MODALITY[self.modality]
         return digest(
             {
                 "version": EVALUATE_VERSION,
                 "sample": self.sample_key(device),
                 "evaluation": self.evaluation.model_dump(),
-                "metrics": {name: info.version for name, info in METRICS.items()},
+                "metrics": {name: info.version for name, info in metrics.items()},
                 "spaces": [
                     space_info(space, self.data.name).sha256
                     for space in self.evaluation.spaces
@@ -313,6 +314,8 @@ class Profile(Spec):
     device: Literal["auto", "cuda"] = "auto"
     seeds: int = Field(gt=0)
     images: Scale
+    text: Scale | None = None
+    music: Scale | None = None
 
 
 class Grid(Spec):
@@ -413,15 +416,31 @@ class Suite(Spec):
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     title: str
-    modality: Literal["images"]
+    modality: Literal["images", "text", "music"]
     grids: tuple[Grid, ...] = Field(min_length=1)
     seeds: int | None = Field(None, gt=0)
     protocol: Protocol = Protocol()
     endpoint: Endpoint | None = None
 
+    @field_validator("grids")
+    @classmethod
+    def _of_one_modality(cls, grids: tuple[Grid, ...], context: ValidationInfo) -> tuple[Grid, ...]:
+        modality = context.data.get("modality")
+        for name in (data.name for grid in grids for data in grid.datasets):
+            if modality and DATASETS[name].modality != modality:
+                raise ValueError(
+                    f"data set '{name}' is {DATASETS[name].modality}, and the suite's modality is "
+                    f"{modality}"
+                )
+        return grids
+
     def cells(self, profile: Profile, seeds: int | None = None) -> list[Cell]:
-        """The suite's cells at a profile's scale, in the order of the file, seeds innermost."""
-        scale = self.protocol.of(getattr(profile, self.modality))
+        """The suite's cells at a profile's scale, in the order of the file, seeds innermost; none
+        where the profile says nothing of the modality."""
+        scale = getattr(profile, self.modality)
+        if scale is None:
+            return []
+        scale = self.protocol.of(scale)
         most = self.seeds or sys.maxsize
         return [
             cell

@@ -12,27 +12,36 @@ from __future__ import annotations
 import functools
 import math
 import re
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from genbench.data.characters import CharacterData
+from genbench.data.sources import Unavailable
 from genbench.data.text import N_CHARACTERS, TextData, passage_starts, passages
+from genbench.data.text_files import read_utf8
 from genbench.errors import UserError
-from genbench.features import minilm
-from genbench.metrics import MetricInfo
+from genbench.features import minilm, smollm2
+from genbench.features.language_model import bits_per_byte, load
+from genbench.features.spaces import MINILM
 from genbench.metrics.frechet import fd, fd_infinity, gaussian
 from genbench.metrics.kernel import kernel_distance, median_bandwidth, mmd_rbf
+from genbench.metrics.mauve import mauve
 from genbench.metrics.measured import Measured, mean, normal
 from genbench.metrics.memorisation import authenticity, ct_test, distance_ratio, regions
 from genbench.metrics.neighbours import nearest, nearest_other
 from genbench.metrics.prdc import manifold, prdc
+from genbench.metrics.self_bleu import self_bleu
 from genbench.metrics.vendi import vendi_score
-from genbench.scoring import SEED, SUPPORTS, Score
+from genbench.metrics.words import real_types, real_words, words
+from genbench.scoring import SEED, SUPPORTS, Judge, Score, attempt
+from genbench.sequence_scoring import QUICK_METRICS, distinct_rows, model_scores, outcome
 from genbench.suite import EvaluationSpec
+
+__all__ = ["QUICK_METRICS", "model_scores", "outcome", "own_scores", "score_text"]
 
 N_SAMPLES = 1_500
 """Samples that are scored: as many passages of 256 characters as every test split holds."""
@@ -44,27 +53,30 @@ LEAST = 2  # no metric is defined for fewer samples
 # core. `longest_copies` looks through all of the training text.
 TRAIN_PASSAGES = 5_000
 
-T = TypeVar("T")
+# Samples that the language model reads: it takes half a second for each on one core.
+LANGUAGE_MODEL_SAMPLES = 200
 
-WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+T = TypeVar("T")
 
 # Beyond Unicode, so in no text: they end the text and each sample where both stand in one array.
 END_OF_TEXT, END_OF_SAMPLE = 0x110000, 0x110001
 
-TEXT_METRICS: dict[str, MetricInfo] = {
-    "distinct_1": MetricInfo(1, None, "share of words", "text", "Distinct-1"),
-    "distinct_2": MetricInfo(1, None, "share of pairs of words", "text", "Distinct-2"),
-    "distinct_3": MetricInfo(1, None, "share of triples of words", "text", "Distinct-3"),
-    "longest_copy": MetricInfo(1, None, "characters", "text", "Longest copy from train", ""),
-    "mean_copy": MetricInfo(1, None, "characters", "text", "Longest copy, mean over samples"),
-    "character_js": MetricInfo(
-        1, False, "Jensen-Shannon distance", "text", "Jensen-Shannon distance of 4-grams"
-    ),
-}
-"""Declarations of the metrics that only text has; what they need is called "text"."""
-
 
 # --- reading --------------------------------------------------------------------------------------
+
+
+def own_scores(
+    judge: Judge, rows: np.ndarray, split: str, *, thorough: bool = True
+) -> Iterator[Score]:
+    """Metrics of words and characters, of rows (N, L) of characters. thorough: whether to measure
+    what takes minutes too."""
+    data = cast(CharacterData, judge.data)
+    samples = [data.alphabet.decode(row) for row in rows]
+    x, real = judge.features(rows).features, judge.reference(split).features
+    yield attempt("mauve", judge.extractor(judge.own).name, lambda: mauve(x, real, seed=SEED))
+    yield from _text_scores(samples, data.text)
+    yield from _slow_scores(samples, judge.device, smollm2.NAME, thorough=thorough)
+    yield Score("distinct_rows", "", distinct_rows(rows))
 
 
 def load_text_samples(path: Path, n: int = N_SAMPLES) -> tuple[list[str], list[str]]:
@@ -100,34 +112,10 @@ def load_text_samples(path: Path, n: int = N_SAMPLES) -> tuple[list[str], list[s
 
 def _read(path: Path) -> tuple[str, list[str]]:
     """The file's text without blanks around it, and whether a byte order mark was dropped."""
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise UserError(f"{path}: is a folder; a data set of text takes one file of UTF-8 text")
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"{path}: is not a file; expected one of UTF-8 text")
-        if status.st_size > MAX_BYTES:
-            raise UserError(
-                f"{path}: is of {status.st_size:,} bytes and {MAX_BYTES:,} are read at most; "
-                f"give its first part"
-            )
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: {reason}; expected a file of UTF-8 text") from None
-    if (nul := content.find(b"\0")) >= 0:
-        raise UserError(f"{path}: is binary (byte {nul} is NUL); expected UTF-8 text")
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: is not UTF-8 (byte {error.start} is 0x{content[error.start]:02x}); convert it"
-        ) from None
-    marked = text.startswith("\ufeff")
-    text = re.sub(r"\r\n?", "\n", text.removeprefix("\ufeff")).strip()
-    if not text:
-        raise UserError(f"{path}: is empty or blank; expected at least {LEAST} lines of text")
-    return text, ["a byte order mark was dropped"] if marked else []
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; a data set of text takes one file of UTF-8 text")
+    text, marked = read_utf8(path, MAX_BYTES)
+    return text.strip(), ["a byte order mark was dropped"] if marked else []
 
 
 # --- scoring --------------------------------------------------------------------------------------
@@ -139,13 +127,16 @@ def score_text(
     *,
     spec: EvaluationSpec | None = None,
     device: str = "cpu",
+    thorough: bool = False,
+    language_model: str = smollm2.NAME,
 ) -> list[Score]:
     """Every metric of text of N >= 2 samples, none of them blank, against the test split of `data`
     and, for memorisation, its training split.
 
-    Where a metric is not defined for so few samples or such ones, its score is the reason. Raises
-    ValueError for fewer than 2 samples, for blank ones, and for more or longer ones than the test
-    split has passages for.
+    thorough: whether to measure what takes minutes too, Self-BLEU and the bits per byte of
+    `language_model`, a name for `features.language_model.load`. Where a metric is not defined for
+    so few samples or such ones, its score is the reason. Raises ValueError for fewer than 2
+    samples, for blank ones, and for more or longer ones than the test split has passages for.
     """
     spec = spec or EvaluationSpec()
     if len(samples) < LEAST:
@@ -158,7 +149,11 @@ def score_text(
             f"samples: {len(samples)} of up to {longest} characters, and the test split holds "
             f"{held} passages of that length"
         )
-    return [*_space_scores(samples, data, spec, device), *_text_scores(samples, data)]
+    return [
+        *_space_scores(samples, data, spec, device),
+        *_text_scores(samples, data),
+        *_slow_scores(samples, device, language_model, thorough=thorough),
+    ]
 
 
 def like(samples: Sequence[str], text: str, n: int) -> list[str]:
@@ -197,6 +192,7 @@ def _space_scores(
         "mmd_rbf": mmd_rbf(x, test, bandwidth=median_bandwidth(test)),
         **{name: s if isinstance(s := support, str) else getattr(s, name) for name in SUPPORTS},
         "vendi": vendi_score(x),
+        "mauve": _or_reason(lambda: mauve(x, test, seed=SEED)),
         "distance_ratio": _or_reason(
             lambda: distance_ratio(to_train, to_test, fresh_to_train, nearest_other(test))
         ),
@@ -206,7 +202,7 @@ def _space_scores(
         ),
     }
     for metric, result in results.items():
-        yield Score(metric, minilm.NAME, result)
+        yield Score(metric, MINILM, result)
 
 
 def _text_scores(samples: Sequence[str], data: TextData) -> Iterator[Score]:
@@ -219,14 +215,42 @@ def _text_scores(samples: Sequence[str], data: TextData) -> Iterator[Score]:
     yield Score("longest_copy", "", Measured(float(copied.max()), math.nan, math.nan))
     yield Score("mean_copy", "", mean(copied))
     yield Score("character_js", "", _or_reason(lambda: character_js(flat, test)))
+    spoken, vocabulary = [words(s) for s in flat], frozenset(words(train))
+    yield Score("real_words", "", _or_reason(lambda: real_words(spoken, vocabulary)))
+    yield Score("real_types", "", _or_reason(lambda: real_types(spoken, vocabulary)))
+
+
+def _slow_scores(
+    samples: Sequence[str], device: str, language_model: str, *, thorough: bool
+) -> Iterator[Score]:
+    """What takes minutes; where that is not wanted, the reason."""
+    measure: dict[tuple[str, str], Callable[[], Measured]] = {
+        ("self_bleu", ""): lambda: self_bleu([words(s) for s in samples], seed=SEED),
+        ("bits_per_byte", language_model): lambda: _bits(samples, device, language_model),
+    }
+    for (metric, extractor), compute in measure.items():
+        why = "costly, so only where it is asked for"
+        yield Score(metric, extractor, _or_reason(compute) if thorough else why)
+
+
+def _bits(samples: Sequence[str], device: str, language_model: str) -> Measured:
+    """Bits per byte of as many samples, drawn at random, as the language model reads."""
+    drawn = np.random.default_rng(SEED).permutation(len(samples))[:LANGUAGE_MODEL_SAMPLES]
+    found = bits_per_byte([samples[i] for i in drawn], load(language_model, device))
+    if len(drawn) == len(samples):
+        return found
+    return found._replace(flag=f"of {len(drawn)} samples")
 
 
 def _or_reason(compute: Callable[[], T]) -> T | str:
-    """What is computed, or why the metric is not defined for these samples."""
+    """What is computed, or why the metric is not defined for these samples or cannot be had."""
     try:
         return compute()
-    except ValueError as error:
+    except (ValueError, Unavailable) as error:
         return str(error)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        return f"the package {package} is not installed; pip install {package}"
 
 
 # --- metrics --------------------------------------------------------------------------------------
@@ -241,15 +265,15 @@ def distinct(samples: Sequence[str], n: int) -> Measured:
     """Distinct-n: different n-grams of words over all of them, in (0, 1].
 
     Li et al. 2016, "A diversity-promoting objective function for neural conversation models",
-    section 5.2. Words are runs of letters and digits, apostrophes within them included, in small
-    letters; no n-gram spans two samples. It falls as samples are added or grow longer: compare at
-    equal numbers and lengths. The interval is the jackknife's over samples, whose variance errs
-    upwards (Efron and Stein 1981). Raises ValueError where fewer than two samples hold n words.
+    section 5.2. Words are those of `metrics.words`; no n-gram spans two samples. It falls as
+    samples are added or grow longer: compare at equal numbers and lengths. The interval is the
+    jackknife's over samples, whose variance errs upwards (Efron and Stein 1981). Raises ValueError
+    where fewer than two samples hold n words.
     """
     grams = []
     for sample in samples:
-        words = WORD.findall(sample.lower())
-        grams.append(list(zip(*(words[i:] for i in range(n)), strict=False)))
+        spoken = words(sample)
+        grams.append(list(zip(*(spoken[i:] for i in range(n)), strict=False)))
     t = np.array([len(g) for g in grams])
     if (t > 0).sum() < LEAST:
         raise ValueError(f"samples: fewer than {LEAST} of {len(samples)} hold {n} words")

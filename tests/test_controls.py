@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from genbench import controls
-from genbench.metrics import METRICS
+from genbench.metrics import IMAGE_METRICS as METRICS
 from genbench.models import MODELS
 from genbench.tables import CELLS, COSTS, CURVES, Results, load
 from genbench.tables import METRICS as COLUMNS

@@ -10,12 +10,13 @@ import pytest
 import torch
 from conftest import CONTROLS, TRAINED, tiny_cell
 
-from genbench import evaluation, sampling, training
+from genbench import evaluation, metrics, sampling, training
 from genbench.evaluation import evaluate
 from genbench.features.classifier import load_extractor
 from genbench.features.extraction import extract
 from genbench.image_scoring import QUICK_METRICS, outcome
-from genbench.metrics import METRICS, SPACE_METRICS
+from genbench.metrics import IMAGE_METRICS as METRICS
+from genbench.metrics import SPACE_METRICS
 from genbench.metrics.frechet import frechet_distance, gaussian
 from genbench.metrics.measured import Measured
 from genbench.models.vae import ELBO, VAE
@@ -239,7 +240,8 @@ def test_a_new_metric_version_evaluates_again_and_neither_trains_nor_samples(
 
     monkeypatch.setattr(ELBO, "step", never)
     monkeypatch.setattr(sampling, "draw", never)
-    monkeypatch.setitem(METRICS, "fd", replace(METRICS["fd"], version=99))
+    for register in (metrics.METRICS, METRICS):
+        monkeypatch.setitem(register, "fd", replace(METRICS["fd"], version=99))
     new = make_directory(cell)
     assert new.evaluation != old.evaluation
     assert new.path == old.path

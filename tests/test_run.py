@@ -271,7 +271,7 @@ def test_text_is_fetched_and_checked_too(cli, little_shakespeare):
     result = cli("data", "shakespeare", profile=None)
     assert result.code == 0
     (row,) = (line for line in result.out.splitlines() if line.startswith("shakespeare"))
-    assert {"3761637", "characters", "ok"} <= set(row.split())
+    assert {"58772", "passages", "ok"} <= set(row.split())
 
 
 # Mistakes: one line, exit 2, nothing written

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from genbench.data import DATASETS
 from genbench.errors import UserError
 from genbench.features import EXTRACTORS
-from genbench.metrics import METRICS
+from genbench.metrics import IMAGE_METRICS as METRICS
 from genbench.models import MODELS, resolve
 from genbench.suite import (
     COMMANDS,
@@ -110,7 +110,8 @@ def test_what_a_grid_changes_shows_in_its_cells_names_and_in_nothing_else():
         ("latent:", "latnet:", "unknown key 'latnet'; did you mean 'latent'?"),
         ("[vae,", "[vea,", "unknown model 'vea'; did you mean 'vae'?"),
         ("[digits,", "[digit,", "unknown data set 'digit'; did you mean 'digits'?"),
-        ("[digits,", "[qqq,", "unknown data set 'qqq'; known: cifar10, digits, fashion"),
+        ("[digits,", "[chorales,", "data set 'chorales' is music, and the suite"),
+        ("[digits,", "[qqq,", "unknown data set 'qqq'; known: chorales, cifar10"),
         ("modality: images", "modality: sounds", "at modality: Input should be 'images'"),
         ("latent: 8", "latent: 0", "latent: Input should be greater than 0"),
         ("latent: 8", "latent: wide", "latent: Input should be a valid integer"),

@@ -6,14 +6,27 @@ import difflib
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from genbench.data import sources
+from genbench.data import descriptions, music, sources, text
+from genbench.data.characters import character_info, load_characters
 from genbench.data.dataset import Data, DatasetInfo, Split
-from genbench.data.images import IMAGE_DATASETS, load_images
+from genbench.data.images import IMAGE_DATASETS, load_images, obtain_images
+from genbench.data.music import MUSIC_DATASETS, load_music
+from genbench.data.text import TEXT_DATASETS
 from genbench.errors import UserError
 
 __all__ = ["DATASETS", "Data", "DatasetInfo", "Split", "fetch", "info", "load"]
 
-DATASETS: dict[str, DatasetInfo] = dict(IMAGE_DATASETS)
+DATASETS: dict[str, DatasetInfo] = {
+    **IMAGE_DATASETS,
+    **{name: character_info(name) for name in (*TEXT_DATASETS, descriptions.NAME)},
+    **MUSIC_DATASETS,
+}
+
+LOADERS = {"images": load_images, "text": load_characters, "music": load_music}
+
+OBTAINERS = {"images": obtain_images, "text": text.obtain, "music": music.obtain}
+
+UNITS = {"images": "images", "text": "passages", "music": "windows"}
 
 
 def info(name: str) -> DatasetInfo:
@@ -31,35 +44,24 @@ def _unknown(name: str, known: Collection[str]) -> UserError:
 
 def load(name: str) -> Data:
     """The splits of data set `name`; UserError if it is unknown, damaged or nowhere to be had."""
-    return load_images(info(name).name)
+    data: Data = LOADERS[info(name).modality](name)
+    return data
 
 
 def fetch(names: Iterable[str] | None = None) -> list[dict[str, Any]]:
     """Have each data set at hand and checked: one row each, for the CLI command `data`.
 
-    names: None asks for whatever can be had of all of them, text included: the row of one that no
-    source has then says why, where a name would raise. Columns: name, source (where it came from
-    this time), path, train, validation, test (sizes of the splits), unit (of these: "images" or
-    "characters"), licence, status ("ok" or "unavailable") and reason. Raises UserError as `load`
-    does.
+    names: None asks for whatever can be had of all of them: the row of one that no source has then
+    says why, where a name would raise. Columns: name, source (where it came from this time), path,
+    train, validation, test (sizes of the splits), unit (of these: "images", "passages" or
+    "windows"), licence, status ("ok" or "unavailable") and reason. Raises UserError as `load` does.
     """
-    from genbench.data import text
-
-    every: dict[str, DatasetInfo | text.TextInfo] = {**DATASETS, **text.TEXT_DATASETS}
     rows = []
-    for name in every if names is None else names:
-        if name not in every:
-            raise _unknown(name, every)
-        known = every[name]
-        is_text = isinstance(known, text.TextInfo)
-        sizes = known.characters if isinstance(known, text.TextInfo) else known.sizes
+    for name in DATASETS if names is None else names:
+        known = info(name)
         source, path, status, reason = "", "", "ok", ""
         try:
-            if is_text:
-                source, kept = text.obtain(name)
-            else:
-                obtained = sources.obtain(name)
-                source, kept = obtained.source, obtained.path
+            source, kept = OBTAINERS[known.modality](name)
             path = str(kept)
         except sources.Unavailable as error:
             if names is not None:
@@ -70,8 +72,8 @@ def fetch(names: Iterable[str] | None = None) -> list[dict[str, Any]]:
                 "name": name,
                 "source": source,
                 "path": path,
-                **sizes,
-                "unit": "characters" if is_text else "images",
+                **known.sizes,
+                "unit": UNITS[known.modality],
                 "licence": known.licence,
                 "status": status,
                 "reason": reason,

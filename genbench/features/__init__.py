@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import torch
@@ -59,20 +59,20 @@ class Extractor:
 
     name: of the space, such as "classifier-mnist". sha256: hex digest over the weights and the
     preprocessing; another digest means other features. dimension: D.
-    prepare: images uint8 (B, C, H, W) and their number of grey levels to the network's input.
+    prepare: rows uint8 (B, *shape) and their number of levels to the network's input.
     network: that input to features float32 (B, D), and to logits or None.
-    batch_size: images given to it at once. shape: (C, H, W), and levels: of the only images that
-    it takes; None where it takes any grey or colour images.
+    batch_size: rows given to it at once. shape: of a row, and levels: of the only rows that it
+    takes; None where it takes any grey or colour images.
     """
 
     name: str
     sha256: str
     dimension: int
-    prepare: Callable[[Tensor, int], Tensor]
+    prepare: Callable[[Tensor, int], Any]
     network: nn.Module
     device: torch.device
     batch_size: int
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[int, ...] | None = None
     levels: int | None = None
 
 

@@ -39,10 +39,11 @@ def check_images(extractor: Extractor, images: np.ndarray, levels: int, name: st
         raise ValueError(
             f"levels: {extractor.name} takes {extractor.levels or '2 to 256'}, got {levels}"
         )
-    # Colour or grey, where the extractor leaves that open.
-    shapes = {extractor.shape or (channels, *images.shape[2:]) for channels in (1, 3)}
-    if images.ndim != 4 or images.shape[1:] not in shapes or images.size == 0:
-        wanted = ", ".join(map(str, extractor.shape or ("1 or 3", "H", "W")))
+    wanted = ", ".join(map(str, extractor.shape or ("1 or 3", "H", "W")))
+    fits = images.shape[1:] == extractor.shape
+    if extractor.shape is None:  # grey or colour images of any size
+        fits = images.ndim == 4 and images.shape[1] in (1, 3)
+    if not fits or images.size == 0:
         raise ValueError(f"{name}: expected shape (N >= 1, {wanted}), got {images.shape}")
     if (highest := int(images.max())) >= levels:
         raise ValueError(f"{name}: expected values in 0..{levels - 1}, got {highest}")

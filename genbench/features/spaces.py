@@ -3,6 +3,7 @@
 "classifier": a small network trained on the data set itself; it comes with genbench, or, for the
 data sets of `TRAINED_HERE`, is trained once on this machine. "efficientnet-lite0": features of
 ImageNet, from a hash-pinned package. "inception": those of the FID, where the user has the weights.
+"minilm": sentences, for text. "chorales": an encoder of four-part music that comes with genbench.
 Nothing here imports torch until a space is loaded.
 """
 
@@ -16,14 +17,14 @@ from typing import TYPE_CHECKING
 from genbench.data import info
 from genbench.data.sources import Unavailable, cache_root
 from genbench.errors import UserError
-from genbench.features import EXTRACTORS, Extractor, ExtractorInfo, identity
+from genbench.features import EXTRACTORS, WEIGHTS, Extractor, ExtractorInfo, identity
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["SPACES", "Extractor", "SpaceInfo", "Unavailable", "load", "space_info"]
 
-SPACES = ("classifier", "efficientnet-lite0", "inception")
+SPACES = ("classifier", "efficientnet-lite0", "inception", "minilm", "chorales")
 
 CLASSIFIER_PREPROCESSING = "levels to [-1, 1]"
 
@@ -33,6 +34,20 @@ TRAINED_HERE = {"cifar10": 256}
 EFFICIENTNET_SIZE = 96  # pixels a side: ten thousand images take about 40 s on one core
 EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EFFICIENTNET_PREPROCESSING = f"levels to [0, 255], bilinear to {EFFICIENTNET_SIZE}, (x - 127) / 128"
+
+MINILM = "minilm-l6-v2"
+MINILM_DIMENSION = 384
+MINILM_TOKENS = 256  # that a text is cut to, as the release has it, start and end among them
+MINILM_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MINILM_SETTINGS_SHA256 = "e33e78017314d1413b9355269262b0fe49e5d9d5b07ac0adbfdf37828f38cdf4"
+MINILM_SHA256 = identity(
+    MINILM_WEIGHTS_SHA256, f"{MINILM_SETTINGS_SHA256} {MINILM_TOKENS} tokens, mean, length 1"
+)
+
+CHORALES = "chorale-encoder"
+CHORALES_CARD = WEIGHTS / "music" / "chorales.json"
+CHORALES_PREPROCESSING = "symbols 0..46, 64 steps; mean and mean change, whitened"
+CHORALES_DIMENSION = 64
 
 INCEPTION_PREPROCESSING = "levels to 0..255, rounded; torch-fidelity inception-v3-compat"
 
@@ -109,7 +124,26 @@ def space_info(space: str, dataset: str, inception: Path | None = None) -> Space
 
         digest = identity(weights_sha256(find(inception)), INCEPTION_PREPROCESSING)
         return SpaceInfo("inception-v3-compat", digest, 2048)
+    if space == "minilm":
+        return SpaceInfo(MINILM, MINILM_SHA256, MINILM_DIMENSION)
+    if space == "chorales":
+        digest = identity(_chorales_weights(), CHORALES_PREPROCESSING)
+        return SpaceInfo(CHORALES, digest, CHORALES_DIMENSION)
     raise UserError(f"feature space {space!r} is unknown: known are {', '.join(SPACES)}")
+
+
+def _chorales_weights() -> str:
+    """The sha256 of the chorale encoder's weights, from their card; a word in its place where they
+    are yet to be trained."""
+    try:
+        return str(json.loads(CHORALES_CARD.read_text("utf-8"))["sha256"])
+    except FileNotFoundError:
+        return "yet to be trained"
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{CHORALES_CARD}: not the card of an encoder ({type(error).__name__}: {error}); "
+            "reinstall genbench, or train it again with: python -m genbench.features.chorales"
+        ) from error
 
 
 def load(
@@ -131,6 +165,14 @@ def load(
         from genbench.features import efficientnet
 
         return efficientnet.load_extractor(known, device)
+    if space == "minilm":
+        from genbench.features import minilm
+
+        return minilm.load_extractor(info(dataset), device)
+    if space == "chorales":
+        from genbench.features import chorales
+
+        return chorales.load_extractor(known, device)
     from genbench.features import inception as fid
 
     return fid.load_extractor(known, fid.find(inception), device)

@@ -1,4 +1,5 @@
-"""Shakespeare: pinned content, whole plays to a split, and passages that never overlap."""
+"""Shakespeare: pinned content, whole plays to a split, and passages that never overlap; and other
+text, which is known by its content."""
 
 # ruff: noqa: W291 - the markup has two spaces at the ends of lines
 
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genbench.data import descriptions, wheels
 from genbench.data import text as module
-from genbench.data import wheels
 from genbench.data.sources import Unavailable
 from genbench.data.text import (
     PATTERN,
@@ -20,6 +21,7 @@ from genbench.data.text import (
     clean,
     load_text,
     passages,
+    text_info,
 )
 from genbench.errors import UserError
 
@@ -91,7 +93,7 @@ def test_no_play_is_in_two_splits(shakespeare):
     assert {name for name, where in found.items() if where == ["test"]} == set(TEST)
     assert sum(where == ["train"] for where in found.values()) == 29
     counts = {s: sum(where == [s] for where in found.values()) for s in SPLITS}
-    assert counts == dict(shakespeare.info.plays)
+    assert counts == dict(shakespeare.info.files)
     assert sum(counts.values()) == len(plays) == 38
 
 
@@ -109,9 +111,49 @@ def test_known_lines(shakespeare):
     assert "To be, or not to be: that is the question:" in shakespeare.train
 
 
-def test_unknown_name():
-    with pytest.raises(UserError, match="'shakspere' is unknown: known are shakespeare"):
-        load_text("shakspere")
+@pytest.mark.parametrize("name", ["shakspere", "", "x" * 5000, "no\0path"])
+def test_unknown_name(name):
+    with pytest.raises(UserError, match="is unknown: known are shakespeare, descriptions") as error:
+        load_text(name)
+    assert repr(name) in str(error.value)
+
+
+def test_descriptions_are_split_whole():
+    data = load_text("descriptions")
+    files = descriptions.read()
+    for split, names in (("validation", descriptions.VALIDATION), ("test", descriptions.TEST)):
+        assert getattr(data, split) == "\n".join(files[name] for name in names)
+        for name in names:
+            assert files[name] not in data.train
+    assert sum(data.info.files.values()) == len(files)
+    assert {s: len(getattr(data, s)) for s in SPLITS} == dict(data.info.characters)
+    assert data.info == text_info("descriptions")
+
+
+def test_the_fingerprint_is_that_of_the_content(tmp_path):
+    """Where a text lies changes nothing but its name; a character, or a split, changes it."""
+    lines = [f"line {i} of the text\n" for i in range(400)]
+    infos = []
+    for folder, content in (("a", lines), ("b", lines), ("c", [*lines[:-1], "another\n"])):
+        path = tmp_path / folder / "my text.txt"
+        path.parent.mkdir()
+        path.write_text("".join(content))
+        infos.append(text_info(str(path)))
+    same, again, other = infos
+    assert same.fingerprint == again.fingerprint != other.fingerprint
+    assert same.name == again.name == f"my-text-{same.fingerprint[:8]}" != other.name
+    assert same.source != again.source
+
+
+def test_one_file_is_cut_at_line_ends(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_text("".join(f"line {i} of the text\n" for i in range(1000)))
+    data = load_text(str(path))
+    assert "".join(getattr(data, split) for split in SPLITS) == path.read_text()
+    total = sum(data.info.characters.values())
+    for split, share in (("train", 0.8), ("validation", 0.1), ("test", 0.1)):
+        assert getattr(data, split).endswith("\n")
+        assert data.info.characters[split] / total == pytest.approx(share, abs=2e-3)
 
 
 @settings(deadline=None)

@@ -39,7 +39,7 @@ def weights():
 def test_known_answers():
     x = minilm.encode(list(KNOWN), CPU)
     assert x.dtype == torch.float32
-    assert x.shape == (2, minilm.DIMENSION)
+    assert x.shape == (2, minilm.MINILM_DIMENSION)
     for row, (some, total) in zip(x.numpy(), KNOWN.values(), strict=True):
         np.testing.assert_allclose([*row[:4], *row[-2:]], some, atol=1e-6)
         assert row.sum() == pytest.approx(total, abs=1e-5)
