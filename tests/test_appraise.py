@@ -14,7 +14,7 @@ from conftest import tiny_cell
 from genbench import run as cli
 from genbench.appraise import Appraisal, appraise, choose_protocol, default_name, keep
 from genbench.errors import UserError
-from genbench.metrics import METRICS
+from genbench.metrics import IMAGE_METRICS
 from genbench.scoring import Judge, quick_scores
 from genbench.tables import build, load
 
@@ -46,7 +46,7 @@ def test_values_are_those_that_a_cells_samples_would_get(found, digits):
         if row["metric"] in expected and row["extractor"].startswith("classifier"):
             value, low, high, _ = expected[row["metric"]]
             assert (row["value"], row["low"], row["high"]) == (value, low, high)
-    assert {row["metric"] for row in found.rows} == set(METRICS)
+    assert {row["metric"] for row in found.rows} == set(IMAGE_METRICS)
     assert (found.n, found.status, found.notes) == (150, "ok", [])
     by_metric = {row["metric"]: row for row in found.rows if not row["extractor"]}
     # Labels came with the samples, a model did not.

@@ -97,7 +97,7 @@ def test_cheap_things_force_no_others(data, extractor, monkeypatch):
 def test_other_images_weights_or_versions_give_other_numbers(data, extractor, monkeypatch):
     before = reference(data, "test", extractor).gaussian
     # The same fingerprint, other pixels: the content decides.
-    dark = dataclasses.replace(data.test, images=data.test.rows // 2)
+    dark = dataclasses.replace(data.test, rows=data.test.rows // 2)
     halved = dataclasses.replace(data, test=dark)
     assert not torch.equal(reference(halved, "test", extractor).gaussian.m, before.m)
 

@@ -10,6 +10,7 @@ import pytest
 
 from genbench import features
 from genbench.data import DATASETS, load
+from genbench.data.images import IMAGE_DATASETS
 from genbench.data.sources import sha256
 from genbench.errors import UserError
 from genbench.features import EXTRACTORS, WEIGHTS, spaces
@@ -128,4 +129,4 @@ def test_names_and_hashes_are_known_without_torch():
         "import sys, genbench.features as f; assert f.EXTRACTORS and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
-    assert {*features.EXTRACTORS, *spaces.TRAINED_HERE} == set(DATASETS)
+    assert {*features.EXTRACTORS, *spaces.TRAINED_HERE} == set(IMAGE_DATASETS)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from genbench.data import DATASETS, load
+from genbench.data import load
+from genbench.data.images import IMAGE_DATASETS
 from genbench.features import classifier, recipe
 from genbench.features.classifier import WIDTHS
 
@@ -40,7 +41,7 @@ def test_it_learns_and_repeats_itself(quick):
 
 
 def test_every_data_set_has_a_recipe():
-    assert set(recipe.RECIPES) == set(WIDTHS) == set(DATASETS)
+    assert set(recipe.RECIPES) == set(WIDTHS) == set(IMAGE_DATASETS)
 
 
 def test_command_line_refuses_an_unknown_name(monkeypatch, capsys):
