@@ -343,7 +343,7 @@ def test_committed_files_are_those_of_the_manifest():
 @committed
 def test_committed_tables_are_built_from_the_committed_records(tmp_path):
     copy = tmp_path / "cpu"
-    for part in ("records", "samples"):
+    for part in ("records", "samples", "benchmarks"):
         shutil.copytree(CPU / part, copy / part)
     build(copy)
     assert contents(copy) == contents(CPU)
