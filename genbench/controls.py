@@ -19,10 +19,14 @@ BASELINE = "train-split"
 FAULTS = ("blur", "noise", "salt-and-pepper", "class-drop", "copies")
 
 
-def sign_table() -> pd.DataFrame:
-    """Metric (rows) x control (columns): "worse" than the real train split, or "" where the
-    metric is blind."""
-    text = (files("genbench") / "metrics" / "controls.yaml").read_text("utf-8")
+# Modality -> the space whose values are checked, where a metric has several.
+SPACES = {"images": "classifier", "text": "minilm", "music": "chorales"}
+
+
+def sign_table(modality: str = "images") -> pd.DataFrame:
+    """Metric (rows) x control (columns): what the metric must say of the control beside the real
+    train split, "worse", "lower" or "higher", or "" where the metric is blind."""
+    text = (files("genbench") / "metrics" / f"controls_{modality}.yaml").read_text("utf-8")
     table = pd.DataFrame.from_dict(yaml.safe_load(text), orient="index")
     return table.reindex(columns=[name for name in MODELS if name in table]).fillna("")
 
@@ -135,34 +139,38 @@ def blindness(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
     return pd.DataFrame(words).reindex(index=order, columns=columns).fillna("")
 
 
-def check(results: Results) -> pd.DataFrame:
-    """The sign table against the final test values of the controls, one row a data set, metric
-    and control with an expectation.
+def check(results: Results, modality: str = "images") -> pd.DataFrame:
+    """A modality's sign table against the final test values of its controls, one row a data set,
+    metric and control with an expectation.
 
     Columns: dataset, metric, control, expected, train_split and control_value (means over seeds),
-    agrees. It agrees when every seed of the control is worse than every seed of the train split;
-    a control without values does not.
+    agrees. It agrees when every seed of the control is on the expected side of every seed of the
+    train split; a control without values does not.
     """
-    plain = (results.cells["variant"] == "") & (results.cells["data_variant"] == "")
-    cells = results.cells[plain & (results.cells["family"] == "control")]
-    values = cells[["cell", "dataset", "model"]].merge(final_rows(results.metrics), on="cell")
+    all_cells = results.cells
+    plain = (all_cells["variant"] == "") & (all_cells["data_variant"] == "")
+    controls = (all_cells["family"] == "control") & (all_cells["modality"] == modality)
+    cells = all_cells[plain & controls]
+    final = final_rows(results.metrics, space=SPACES[modality])
+    values = cells[["cell", "dataset", "model"]].merge(final, on="cell")
     rows = []
     for dataset, on_it in values.groupby("dataset"):
-        for metric, controls in sign_table().iterrows():
+        for metric, signs in sign_table(modality).iterrows():
             of_metric = on_it[on_it["metric"] == metric]
             by_model = {str(model): part["value"] for model, part in of_metric.groupby("model")}
             real = by_model.get(BASELINE, pd.Series(dtype=float))
-            for control in controls.index[controls == "worse"]:
-                value = by_model.get(control, pd.Series(dtype=float))
-                gap = value.min() - real.max()
-                if METRICS[str(metric)].higher_is_better:
-                    gap = real.min() - value.max()
+            for control, expected in signs[signs != ""].items():
+                value = by_model.get(str(control), pd.Series(dtype=float))
+                higher = value.min() - real.max()
+                lower = real.min() - value.max()
+                worse = lower if METRICS[str(metric)].higher_is_better else higher
+                gap = {"higher": higher, "lower": lower, "worse": worse}[expected]
                 rows.append(
                     {
                         "dataset": dataset,
                         "metric": metric,
                         "control": control,
-                        "expected": "worse",
+                        "expected": expected,
                         "train_split": real.mean(),
                         "control_value": value.mean(),
                         "agrees": bool(gap > 0),

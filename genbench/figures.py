@@ -22,6 +22,7 @@ from matplotlib.ticker import LogFormatterSciNotation, NullFormatter
 
 from genbench.analysis import final, in_order, progress
 from genbench.models import MODELS
+from genbench.previews import preview_paths
 from genbench.prose import dataset_title
 from genbench.statistics import Bands, mean_interval
 from genbench.tables import Results
@@ -143,8 +144,7 @@ def sample_grid(
         row = cells[cells["model"] == name]
         path = None
         if len(row):
-            slug = row.iloc[0]["cell"].replace("/", "__")
-            path = results.folder / "samples" / f"{slug}.png"
+            path, *_ = preview_paths(results.folder, row.iloc[0]["cell"])
         if path is not None and path.is_file():
             ax.imshow(plt.imread(path), cmap="gray", vmin=0, vmax=1, interpolation="none")
         else:

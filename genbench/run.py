@@ -31,7 +31,7 @@ commands:
   plan [SUITE]   list the cells with measured or estimated cost; run nothing
   status [SUITE] say which cells are done, to do or failed
   tables         rebuild a profile's tables from its records
-  data [NAME..]  fetch and check data sets, of images and text
+  data [NAME..]  fetch and check data sets, of images, text and music
   evaluate PATH --against DATASET
                  score samples that genbench did not make: PNGs, .npy, .npz or a text file;
                  with --results DIR keep a record of it in DIR/external
@@ -42,6 +42,7 @@ examples:
   python -m genbench.run all --profile smoke
   python -m genbench.run plan images --profile cpu
   python -m genbench.run all --only 'images/fashion-mnist/dcgan/*' --seeds 5
+  python -m genbench.run all --profile smoke --jobs 2
   python -m genbench.run evaluate my-samples.npz --against mnist --json
 
 exit codes: 0 done, 1 a cell crashed, 2 a mistake in the call, 130 interrupted (all and SUITE keep
@@ -73,6 +74,10 @@ def parser() -> Parser:
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     p.add_argument("--runs", type=Path, metavar="DIR", help="where checkpoints and samples live")
     p.add_argument("--results", type=Path, metavar="DIR", help="where records and tables go")
+    p.add_argument(
+        "--jobs", type=int, default=1, metavar="N",
+        help="cells at once, each in a process of its own; timings are clean with 1, the default",
+    )  # fmt: skip
     p.add_argument("--force", action="store_true", help="compute the chosen cells again")
     p.add_argument("--dry-run", action="store_true", help="the same as plan")
     p.add_argument(
@@ -214,6 +219,8 @@ def is_done(record: dict[str, Any] | None, cell: Cell, device: str) -> bool:
 
 def run_cells(args: argparse.Namespace, target: str) -> int:
     """`all` and suites: run what is not done yet, rebuild the tables, say what came of it."""
+    if args.jobs < 1:
+        raise UserError(f"--jobs {args.jobs}: at least 1 cell is run at a time")
     device = choose_device(args.device)
     profile_name, profile = choose_profile(args.profile, args.device, device)
     work = choose_cells(args, target, profile)
@@ -250,17 +257,16 @@ def run_cells(args: argparse.Namespace, target: str) -> int:
         # A control has no training: it takes about a tenth of a trained cell's time.
         display = Display([0.1 if cell.is_control else 1.0 for cell, _ in todo.values()])
         try:
-            made = local.run(
-                list(todo.values()),
+            setting = local.Setting(
                 profile=profile_name,
                 results=results,
                 runs=runs,
                 device=device,
                 force=args.force,
                 inception=inception_weights(args.inception),
-                trackers=[name for name in TRACKERS if getattr(args, name)],
-                display=display,
+                trackers=tuple(name for name in TRACKERS if getattr(args, name)),
             )
+            made = local.run(list(todo.values()), setting, display, min(args.jobs, len(todo)))
         finally:
             display.close()
     else:
@@ -513,14 +519,15 @@ TRACKERS = ("tensorboard", "wandb")
 
 # Options that a command would pass over in silence.
 WITHOUT_USE = {
-    "plan": ("runs", "force", "dry_run", *TRACKERS),
-    "status": ("runs", "force", "dry_run", *TRACKERS),
-    "tables": ("only", "seeds", "device", "runs", "force", "dry_run", "inception", *TRACKERS),
+    "plan": ("runs", "force", "dry_run", "jobs", *TRACKERS),
+    "status": ("runs", "force", "dry_run", "jobs", *TRACKERS),
+    "tables": ("only", "seeds", "device", "runs", "force", "dry_run", "inception", "jobs",
+               *TRACKERS),
     "data": ("profile", "only", "seeds", "device", "runs", "results", "force", "dry_run",
-             "inception", *TRACKERS),
-    "evaluate": ("only", "seeds", "runs", "dry_run", *TRACKERS),
+             "inception", "jobs", *TRACKERS),
+    "evaluate": ("only", "seeds", "runs", "dry_run", "jobs", *TRACKERS),
     "compare": ("profile", "only", "seeds", "device", "runs", "results", "force", "dry_run",
-                "inception", *TRACKERS),
+                "inception", "jobs", *TRACKERS),
 }  # fmt: skip
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from genbench.cost import Meter, Usage
 from genbench.models.interface import Model
@@ -71,19 +69,3 @@ def draw(cell: Cell, model: Model, n: int, generator: torch.Generator) -> np.nda
     size = n if cell.is_control else min(n, cell.sample.batch_size)
     batches = [model.sample(min(size, n - start), generator) for start in range(0, n, size)]
     return torch.cat(batches).cpu().numpy()
-
-
-def save_grid(images: np.ndarray, levels: int, path: Path, rows: int = 8) -> None:
-    """The first rows*rows of the images (N, 1 or 3, H, W), in their order, as one PNG, in grey or
-    in colour."""
-    tiles = images[: rows * rows].astype(np.float32) * (255 / (levels - 1))
-    margin = ((0, 0), (0, 0), (1, 1), (1, 1))
-    tiles = np.pad(tiles.round().astype(np.uint8), margin, constant_values=128)
-    channels, height, width = tiles.shape[1:]
-    rows = min(rows, len(tiles))
-    columns = len(tiles) // rows
-    grid = tiles[: rows * columns].reshape(rows, columns, channels, height, width)
-    picture = grid.transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)
-    with atomic(path) as temporary:
-        # PIL takes grey without an axis of channels.
-        Image.fromarray(picture[:, :, 0] if channels == 1 else picture).save(temporary, "PNG")

@@ -35,7 +35,11 @@ RESERVED = ("verify", "replicate", "cell", "clean")
 
 Scalar = bool | int | float | str
 Fraction = Annotated[float, Field(gt=0, le=1)]
-SpaceName = Literal["classifier", "efficientnet-lite0", "inception", "minilm", "chorales"]
+SpaceName = Literal[
+    "classifier", "efficientnet-lite0", "inception", "minilm", "characters", "chorales"
+]
+# Which modality a way of augmenting is for.
+AUGMENTATIONS = {"shift": "images", "mirror": "images", "transpose": "music"}
 
 
 class Spec(BaseModel):
@@ -62,7 +66,7 @@ def changes(cls: type[Spec], value: Mapping[str, Any]) -> Mapping[str, Any]:
 class DataSpec(Spec):
     """A data set as one cell sees it. `fraction` keeps the first part of the training split;
     `held_out` is the share of what is kept that the model never sees, picked at random, so that
-    members and others are exchangeable."""
+    members and others are exchangeable; for images alone, since other rows overlap."""
 
     name: str
     fraction: Fraction = 1.0
@@ -74,6 +78,14 @@ class DataSpec(Spec):
         if name not in DATASETS:
             raise ValueError(unknown("data set", name, DATASETS))
         return name
+
+    @field_validator("held_out")
+    @classmethod
+    def _of_rows_apart(cls, held_out: float, context: ValidationInfo) -> float:
+        name = context.data.get("name")
+        if held_out and name and DATASETS[name].modality != "images":
+            raise ValueError(f"training rows of {name} overlap, so none can be held out at random")
+        return held_out
 
     @property
     def variant(self) -> str:
@@ -124,8 +136,9 @@ class TrainSpec(Spec):
     weight_decay: decoupled, as in AdamW, of every optimiser. clip_norm: the largest 2-norm of the
     gradients that an optimiser steps by; 0 for no limit. schedule: of every step size over a stage:
     as it is, to zero as a half cosine, or to zero in a line. warmup: the fraction of a stage's
-    steps over which step sizes rise from zero first. augmentation: of images, in each step: moved
-    by up to 2 pixels each way, or mirrored left to right half of the time.
+    steps over which step sizes rise from zero first. augmentation: in each step, of images: moved
+    by up to 2 pixels each way, or mirrored left to right half of the time; of music: moved to
+    another key, as far as voices' ranges allow.
     early_stopping: end when the criterion, FD in the classifier's space of samples against
     validation, has not fallen for so many checks, and keep the weights of the lowest; 0 for never.
     checks: how many checks a run has, evenly spaced over its last stage.
@@ -141,7 +154,7 @@ class TrainSpec(Spec):
     clip_norm: float = Field(0.0, ge=0)
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     warmup: float = Field(0.0, ge=0, lt=1)
-    augmentation: Literal["none", "shift", "mirror"] = "none"
+    augmentation: Literal["none", "shift", "mirror", "transpose"] = "none"
     early_stopping: int = Field(0, ge=0)
     checks: int = Field(16, gt=0)
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -308,11 +321,12 @@ class Scale(Spec):
 
 
 class Profile(Spec):
-    """A scale at which suites run."""
+    """A scale at which suites run. leave_out: suites that have no cell at it."""
 
     title: str
     device: Literal["auto", "cuda"] = "auto"
     seeds: int = Field(gt=0)
+    leave_out: tuple[str, ...] = ()
     images: Scale
     text: Scale | None = None
     music: Scale | None = None
@@ -436,9 +450,9 @@ class Suite(Spec):
 
     def cells(self, profile: Profile, seeds: int | None = None) -> list[Cell]:
         """The suite's cells at a profile's scale, in the order of the file, seeds innermost; none
-        where the profile says nothing of the modality."""
+        where the profile says nothing of the modality or leaves the suite out."""
         scale = getattr(profile, self.modality)
-        if scale is None:
+        if scale is None or self.name in profile.leave_out:
             return []
         scale = self.protocol.of(scale)
         most = self.seeds or sys.maxsize
@@ -569,7 +583,7 @@ def _grid(grid: Any) -> Any:
 
 def parse_suite(text: str, where: str) -> Suite:
     """A suite from YAML text; models and their parameters are checked too."""
-    from genbench.models import resolve
+    from genbench.models import MODELS, resolve
 
     content = read_yaml(text, where)
     if not isinstance(content, dict):
@@ -581,8 +595,19 @@ def parse_suite(text: str, where: str) -> Suite:
     if suite.name in (*COMMANDS, *RESERVED):
         raise UserError(f"{where}: at name: '{suite.name}' is a command's name; choose another")
     for grid in suite.grids:
+        augmentation = str(grid.train.get("augmentation", "none"))
+        if AUGMENTATIONS.get(augmentation, suite.modality) != suite.modality:
+            raise UserError(
+                f"{where}: augmentation '{augmentation}' is for {AUGMENTATIONS[augmentation]}, and "
+                f"the suite's modality is {suite.modality}"
+            )
         for model in grid.models:
             resolve(model, where=where)
+            if suite.modality not in (can := MODELS[model.name].modalities):
+                raise UserError(
+                    f"{where}: model '{model.name}' is for {' and '.join(can)}, and the suite's "
+                    f"modality is {suite.modality}"
+                )
     return suite
 
 

@@ -27,6 +27,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from genbench.cost import Meter, Usage
 from genbench.data import DATASETS, Data
+from genbench.data.music import draw_semitones, transpose
 from genbench.errors import UserError
 from genbench.models import build
 from genbench.models.interface import Model, Stage
@@ -218,7 +219,10 @@ def _limit(most: float, optimiser: torch.optim.Optimizer, *_: object) -> None:
 
 def augment(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
     """Images (B, C, H, W) uint8, each moved by -2 to 2 pixels along both axes with the darkest
-    level moving in ("shift"), or mirrored left to right with probability a half ("mirror")."""
+    level moving in ("shift"), or mirrored left to right with probability a half ("mirror"); or
+    windows of music (B, T, 4) uint8, each in another key ("transpose")."""
+    if kind == "transpose":
+        return transpose(images, draw_semitones(images, generator))
     n, _, height, width = images.shape
     device = images.device
     if kind == "mirror":

@@ -1,4 +1,4 @@
-"""What the pilot runs say: each model's settings, by the rule that suite `tuning` declares."""
+"""What the pilot runs say: each model's settings, by the rule that the suites of pilots declare."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from genbench.analysis import FAILED
 from genbench.suite import Scalar
 from genbench.tables import Results, final_rows
 
-SUITE = "tuning"
+SUITES = {"images": "tuning", "text": "tuning-text", "music": "tuning-music"}
+"""Modality -> the suite of its pilots."""
+SPACES = {"images": "classifier", "text": "minilm", "music": "chorales"}
+"""Modality -> the space of the FD by which they are judged."""
 
 
 def settings(variant: str) -> dict[str, Scalar]:
@@ -29,20 +32,21 @@ def _value(text: str) -> Scalar:
     return value
 
 
-def pilots(results: Results) -> pd.DataFrame:
-    """Every pilot run, one a row, in the order of their cells' names: model, variant, status, and
-    `value`, the final FD (classifier) against the validation split; NaN for a run without one."""
+def pilots(results: Results, modality: str = "images") -> pd.DataFrame:
+    """Every pilot run of a modality, one a row, in the order of their cells' names: model, variant,
+    status, and `value`, the final FD in the modality's space against the validation split; NaN for
+    a run without one."""
     cells = results.cells
-    member = cells["suite"].str.split("+").map(lambda names: SUITE in names)
-    values = final_rows(results.metrics, "fd", "validation")[["cell", "value"]]
+    member = cells["suite"].str.split("+").map(lambda names: SUITES[modality] in names)
+    values = final_rows(results.metrics, "fd", "validation", SPACES[modality])[["cell", "value"]]
     table = cells[member & cells["variant"].ne("")].merge(values, on="cell", how="left")
     return table[["cell", "model", "variant", "status", "value"]].reset_index(drop=True)
 
 
-def chosen(results: Results) -> Mapping[str, dict[str, Scalar]]:
+def chosen(results: Results, modality: str = "images") -> Mapping[str, dict[str, Scalar]]:
     """Model -> the settings of the pilot with the lowest value among those that did not fail; a
     model whose pilots all failed is left out."""
-    table = pilots(results)
+    table = pilots(results, modality)
     good = table[~table["status"].isin(FAILED)].dropna(subset=["value"])
     best = good.loc[good.groupby("model")["value"].idxmin()]
     return {row["model"]: settings(row["variant"]) for row in best.to_dict("records")}

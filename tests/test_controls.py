@@ -26,6 +26,7 @@ def results(values: dict[str, tuple[float, ...]], metric: str = "fd") -> Results
             cells.append(
                 {
                     "cell": name,
+                    "modality": "images",
                     "dataset": "digits",
                     "model": model,
                     "seed": seed,
@@ -50,7 +51,10 @@ def results(values: dict[str, tuple[float, ...]], metric: str = "fd") -> Results
 def test_the_table_speaks_of_metrics_and_controls_there_are():
     table = controls.sign_table()
     assert set(table.index) <= set(METRICS)
-    family = {name for name, info in MODELS.items() if info.family == "control"}
+    family = {
+        name for name, info in MODELS.items()
+        if info.family == "control" and "images" in info.modalities
+    }  # fmt: skip
     assert set(table.columns) == family - {
         "train-split",
         "distorted",
@@ -172,6 +176,19 @@ def test_a_control_must_be_worse_with_every_seed():
 def test_worse_is_lower_where_higher_is_better():
     assert check({"train-split": (0.9,), "noise": (0.1,)}, "recall")["noise"]
     assert not check({"train-split": (0.1,), "noise": (0.9,)}, "recall")["noise"]
+
+
+def test_lower_and_higher_are_sides_of_a_metric_without_a_better_end():
+    tables = results({"train-split": (2.0, 3.0), "ngram": (4.0, 5.0), "copier": (1.0, 1.5)},
+                     "distinct_1")  # fmt: skip
+    as_text = replace(tables, cells=tables.cells.assign(modality="text"))
+    found = verdicts(controls.check(as_text, "text"), "distinct_1")
+    assert found["ngram"]  # expected to be higher
+    assert found["copier"]  # lower
+    turned = results({"train-split": (2.0, 3.0), "ngram": (1.0, 2.5), "copier": (1.0, 2.5)},
+                     "distinct_1")  # fmt: skip
+    as_text = replace(turned, cells=turned.cells.assign(modality="text"))
+    assert not any(verdicts(controls.check(as_text, "text"), "distinct_1").values())
 
 
 def test_what_a_metric_is_blind_to_is_not_judged():

@@ -308,7 +308,7 @@ def mistake(result, tmp_path, before) -> str:
         (["all", "--frce"], "unrecognized arguments: --frce"),
         (["all", "--profil", "smoke"], "unrecognized arguments"),
         ([], "required: command; see"),
-        (["status", "sttaus"], "known: all, images, membership, metrics, practice, tuning"),
+        (["status", "sttaus"], "known: all, images, membership, metrics, music"),
         (["status", "--dry-run"], "'status' has no use for --dry-run"),
         (["plan", "--force"], "'plan' has no use for --force"),
         (["tables"], "no records under"),

@@ -1,4 +1,4 @@
-"""Samples are drawn once, from the averaged weights, and a picture shows the first of them."""
+"""Samples are drawn once, from the averaged weights."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import TRAINED, tiny_cell
-from PIL import Image
 
 from genbench import sampling
 from genbench.models.vae import VAE
-from genbench.sampling import sample, save_grid
+from genbench.sampling import sample
 from genbench.training import Watch, seeded, train, trained_model
 
 
@@ -104,40 +103,6 @@ def test_progress_reaches_the_end(make_directory, digits):
     sample(cell, train(cell, digits, directory, "cpu"), directory, "cpu", reports.append)
     assert reports == sorted(reports)
     assert reports[-1] == 1
-
-
-def test_a_picture_shows_the_first_images_in_their_order(tmp_path):
-    images = np.zeros((70, 1, 4, 4), np.uint8)
-    images[:, 0] = np.arange(70)[:, None, None] % 17
-    save_grid(images, 17, tmp_path / "new" / "grid.png")
-    picture = np.asarray(Image.open(tmp_path / "new" / "grid.png"))
-    assert picture.shape == (8 * 6, 8 * 6)
-    tiles = picture.reshape(8, 6, 8, 6).transpose(0, 2, 1, 3).reshape(64, 6, 6)
-    inner = tiles[:, 1:-1, 1:-1]
-    np.testing.assert_array_equal(inner[:, 0, 0], np.round(np.arange(64) % 17 * 255 / 16))
-    assert (inner == inner[:, :1, :1]).all()
-    assert (tiles[:, 0] == 128).all()
-
-
-def test_a_picture_in_colour_shows_red_green_and_blue(tmp_path):
-    images = np.zeros((64, 3, 4, 5), np.uint8)
-    images[:, 0] = np.arange(64)[:, None, None]
-    images[:, 1, :2] = 100  # the upper half
-    images[:, 2, :, 4] = 255  # the rightmost column
-    save_grid(images, 256, tmp_path / "grid.png")
-    image = Image.open(tmp_path / "grid.png")
-    assert image.mode == "RGB"
-    picture = np.asarray(image)
-    assert picture.shape == (8 * 6, 8 * 7, 3)
-    tiles = picture.reshape(8, 6, 8, 7, 3).transpose(0, 2, 4, 1, 3).reshape(64, 3, 6, 7)
-    np.testing.assert_array_equal(tiles[:, :, 1:-1, 1:-1], images)
-    assert (tiles[..., 0, :] == 128).all()
-
-
-@pytest.mark.parametrize("n", [1, 5, 8, 20, 63])
-def test_a_picture_of_few_images(tmp_path, n):
-    save_grid(np.zeros((n, 1, 4, 4), np.uint8), 17, tmp_path / "grid.png")
-    assert Image.open(tmp_path / "grid.png").size[0] % 6 == 0
 
 
 def test_an_interrupted_write_of_samples_leaves_none(make_directory, digits, monkeypatch):

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 import yaml
-from conftest import CONTROLS, TRAINED, tiny_cell
+from conftest import TRAINED, tiny_cell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -248,10 +248,13 @@ def trained_cells(profile: Profile) -> list[Cell]:
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_profiles_speak_of_what_there_is(name):
-    scale = PROFILES[name].images
-    assert set(scale.datasets) <= set(DATASETS)
-    for model, size in scale.models.items():
-        resolve(tiny_cell(model).model.model_copy(update={"tuned": size, "params": {}}))
+    for modality in ("images", "text", "music"):
+        scale = getattr(PROFILES[name], modality)
+        assert {DATASETS[data].modality for data in scale.datasets} == {modality}
+        for model, size in scale.models.items():
+            assert modality in MODELS[model].modalities
+            resolve(tiny_cell(model).model.model_copy(update={"tuned": size, "params": {}}))
+    assert set(PROFILES[name].leave_out) <= set(suite_names())
     assert trained_cells(PROFILES[name])
 
 
@@ -260,15 +263,16 @@ def test_sizes_of_all_trained_models_are_within_a_quarter_of_the_target(name):
     for cell in trained_cells(PROFILES[name]):
         if cell.data.name == "cifar10":  # settings of 28x28, and so larger
             continue
-        target = 0.1e6 if cell.data.name == "digits" else 0.25e6
+        target = 0.1e6 if name == "smoke" else 0.25e6
         count = parameters(new_model(cell, "cpu"))
         assert abs(count / target - 1) <= 0.25, f"{cell.name}: {count} parameters"
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_stage_of_every_cell_has_steps(name):
+    least = 15 if name == "smoke" else 100
     for cell in trained_cells(PROFILES[name]):
-        assert all(plan.steps > 30 for plan in plan_stages(cell, new_model(cell, "cpu")))
+        assert all(plan.steps > least for plan in plan_stages(cell, new_model(cell, "cpu")))
 
 
 def test_gpu_is_a_hundred_times_cpu_and_differs_from_it_in_scale_only():
@@ -293,11 +297,53 @@ def test_protocol_of_committed_results():
             assert seeds["mnist", model] == 3
 
 
-def test_smoke_is_on_embedded_digits_and_holds_every_model_and_control():
-    assert PROFILES["smoke"].images.datasets == ("digits",)
-    cells = [c for suite in load_suites("all") for c in suite.cells(PROFILES["smoke"], seeds=1)]
-    models = {cell.model.name for cell in cells}
-    assert models == {*TRAINED, *CONTROLS, "distorted", "planted"} == set(MODELS)
+def test_smoke_is_on_what_comes_with_the_installation_and_holds_every_model_and_control():
+    smoke = PROFILES["smoke"]
+    assert smoke.images.datasets == ("digits",)
+    assert smoke.text.datasets == ("descriptions",)
+    assert smoke.music.datasets == ("chorales",)
+    cells = [cell for suite in load_suites("all") for cell in suite.cells(smoke)]
+    for modality in ("images", "text", "music"):
+        there = {cell.model.name for cell in cells if cell.modality == modality}
+        assert there == {name for name, info in MODELS.items() if modality in info.modalities}
+    # Weights that would have to be fetched are in no space of theirs.
+    assert not {"efficientnet-lite0", "minilm"} & {
+        space for cell in cells for space in cell.evaluation.spaces
+    }
+
+
+def test_the_same_models_are_compared_on_text_and_music_with_five_seeds():
+    for modality in ("text", "music"):
+        (suite,) = load_suites(modality)
+        cells = [c for c in suite.cells(PROFILES["cpu"]) if not c.is_control and not c.changed]
+        seeds = Counter(cell.model.name for cell in cells)
+        assert seeds == dict.fromkeys(("token-gan", "token-vae", "token-gpt", "token-lstm"), 5)
+        assert len({cell.budget for cell in cells}) == 1
+        assert suite.endpoint is not None
+        assert suite.endpoint.space == cells[0].evaluation.spaces[0]
+
+
+def test_models_and_augmentations_are_of_the_suites_modality():
+    with pytest.raises(
+        UserError, match="model 'vae' is for images, and the suite's modality is te"
+    ):
+        parse_suite(
+            "name: a\ntitle: b\nmodality: text\ngrids:\n"
+            "  - {datasets: [shakespeare], models: [vae]}",
+            "mine.yaml",
+        )
+    with pytest.raises(UserError, match="augmentation 'transpose' is for music, and the suite's"):
+        parse_suite(
+            "name: a\ntitle: b\nmodality: images\ngrids:\n"
+            "  - {datasets: [digits], models: [vae], train: {augmentation: transpose}}",
+            "mine.yaml",
+        )
+    with pytest.raises(UserError, match="training rows of shakespeare overlap"):
+        parse_suite(
+            "name: a\ntitle: b\nmodality: text\ngrids:\n"
+            "  - {datasets: [{name: shakespeare, held_out: 0.2}], models: [token-gpt]}",
+            "mine.yaml",
+        )
 
 
 # Choosing cells by name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from genbench import tables, tuning
 from genbench.suite import load_profiles, load_suites
@@ -49,26 +50,31 @@ def test_the_lowest_on_validation_is_chosen_of_those_that_did_not_fail():
     assert found == {"dcgan": {"beta1": 0, "learning_rate": 5e-05}, "gpt": {"kind": "wide"}}
 
 
-def test_every_trained_model_of_the_grid_has_equally_many_pilots():
+@pytest.mark.parametrize("modality", tuning.SUITES)
+def test_every_trained_model_of_the_grid_has_equally_many_pilots(modality):
     profile = load_profiles()["cpu"]
-    (grid,), (pilots,) = load_suites("images"), load_suites("tuning")
+    (grid,), (pilots,) = load_suites(modality), load_suites(tuning.SUITES[modality])
     tuned = pd.Series([cell.model.name for cell in pilots.cells(profile)]).value_counts()
     trained = {cell.model.name for cell in grid.cells(profile) if not cell.is_control}
     assert set(tuned.index) == trained
-    assert tuned.nunique() == 1
+    assert set(tuned) == {6}
     assert all(cell.seed == 0 for cell in pilots.cells(profile))
+    assert {cell.evaluation.spaces for cell in pilots.cells(profile)} == {
+        (tuning.SPACES[modality],)
+    }
 
 
-def test_the_profile_holds_what_the_committed_pilots_say():
+@pytest.mark.parametrize("modality", tuning.SUITES)
+def test_the_profile_holds_what_the_committed_pilots_say(modality):
     results, profile = tables.load("cpu", ROOT / "results"), load_profiles()["cpu"]
-    recorded = set(tuning.pilots(results)["cell"])
+    recorded = set(tuning.pilots(results, modality)["cell"])
     wanted: dict[str, set[str]] = {}
-    for suite in load_suites("tuning"):
+    for suite in load_suites(tuning.SUITES[modality]):
         for cell in suite.cells(profile):
             wanted.setdefault(cell.model.name, set()).add(cell.name)
     whole = {model for model, cells in wanted.items() if cells <= recorded}
     assert whole
-    chosen = tuning.chosen(results)
+    chosen = tuning.chosen(results, modality)
     for model in whole & set(chosen):
-        tuned = profile.images.models[model]
+        tuned = getattr(profile, modality).models[model]
         assert {name: tuned[name] for name in chosen[model]} == chosen[model]

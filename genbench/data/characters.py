@@ -33,7 +33,9 @@ OVERLAP = 4  # training rows in which a character stands
 
 MAX_CHARACTERS = 255  # which with the symbol for unseen ones fill a byte
 
-SHAKESPEARE_LEVELS = 72  # as loading finds; known without it
+# As loading finds; known without it.
+SHAKESPEARE_LEVELS = 72
+SHAKESPEARE_SEPARATORS = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class Alphabet:
                 f"text, to others or leave them out: {_named(rare)}"
             )
         return cls("".join(sorted(counts)))
+
+    @property
+    def separators(self) -> tuple[int, ...]:
+        """The indices of characters that are in no word: spaces and line breaks."""
+        return tuple(i for i, character in enumerate(self.characters) if character.isspace())
 
     @property
     def unseen(self) -> int:
@@ -133,7 +140,7 @@ def character_info(name: str) -> DatasetInfo:
         return load_characters(name).info
     text = TEXT_DATASETS[name]
     sizes = {split: _rows(split, text.characters[split], LENGTH) for split in SPLITS}
-    return _info(text, LENGTH, SHAKESPEARE_LEVELS, sizes)
+    return _info(text, LENGTH, SHAKESPEARE_LEVELS, SHAKESPEARE_SEPARATORS, sizes)
 
 
 def as_rows(data: TextData, length: int) -> CharacterData:
@@ -150,12 +157,13 @@ def as_rows(data: TextData, length: int) -> CharacterData:
     for split, text in texts.items():
         index, step = alphabet.encode(text), _step(split, length)
         windows = np.lib.stride_tricks.sliding_window_view(index, length)[::step]
-        rows[split] = Split(np.ascontiguousarray(windows), np.zeros(len(windows), np.int64))
+        # A copy, since a view of the text could not be written to.
+        rows[split] = Split(windows.copy(), np.zeros(len(windows), np.int64))
         left_out[split] = (len(text) - length) % step
         unseen[split] = int((index == alphabet.unseen).sum())
     sizes = {split: len(rows[split]) for split in SPLITS}
     return CharacterData(
-        _info(data.info, length, len(alphabet), sizes),
+        _info(data.info, length, len(alphabet), alphabet.separators, sizes),
         **rows,
         text=data,
         alphabet=alphabet,
@@ -177,7 +185,13 @@ def _rows(split: str, characters: int, length: int) -> int:
     return (characters - length) // _step(split, length) + 1
 
 
-def _info(text: TextInfo, length: int, levels: int, sizes: Mapping[str, int]) -> DatasetInfo:
+def _info(
+    text: TextInfo,
+    length: int,
+    levels: int,
+    separators: tuple[int, ...],
+    sizes: Mapping[str, int],
+) -> DatasetInfo:
     rule = f"{text.fingerprint} rows of {length} {OVERLAP} {RULE_VERSION}"
     return DatasetInfo(
         name=text.name,
@@ -190,6 +204,7 @@ def _info(text: TextInfo, length: int, levels: int, sizes: Mapping[str, int]) ->
         licence=text.licence,
         source=text.source,
         fingerprint=hashlib.sha256(rule.encode()).hexdigest(),
+        separators=separators,
     )
 
 

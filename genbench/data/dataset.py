@@ -20,7 +20,7 @@ class DatasetInfo:
     notes of four voices, step by step. `sizes` maps split to number of rows; rows belong to one of
     `classes` classes. `fingerprint` is a sha256 hex digest over the content of the files and the
     version of the rule that makes rows and splits of them, so it changes when, and only when, the
-    arrays can.
+    arrays can. `separators`: the tokens of text that are in no word, spaces and line breaks.
     """
 
     name: str
@@ -33,6 +33,7 @@ class DatasetInfo:
     licence: str
     source: str
     fingerprint: str
+    separators: tuple[int, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

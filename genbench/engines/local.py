@@ -1,91 +1,181 @@
-"""Run cells one after another in this process: train, sample, evaluate, record."""
+"""Run cells on this machine, one after another or several at once: train, sample, evaluate,
+record."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from genbench import cost, tables
-from genbench.data import DATASETS, load
+from genbench.data import load
 from genbench.errors import UserError
 from genbench.evaluation import Evaluation, evaluate
 from genbench.metrics.measured import Measured
 from genbench.models import MODELS
 from genbench.models.interface import Model
+from genbench.previews import preview_paths, save_preview
 from genbench.progress import Display, duration
 from genbench.provenance import provenance
 from genbench.records import RECORD_VERSION, RunDirectory, record_path, write_json
-from genbench.sampling import Sampling, draw, sample, save_grid
+from genbench.sampling import Sampling, draw, sample
 from genbench.scoring import Judge, quick_scores
-from genbench.suite import Cell
+from genbench.suite import Cell, EvaluationSpec
 from genbench.trackers import TRACKERS
 from genbench.training import Row, Training, Watch, seeded, train
 
 
-def run(
-    work: Sequence[tuple[Cell, list[str]]],
-    *,
-    profile: str,
-    results: Path,
-    runs: Path,
-    device: str,
-    force: bool,
-    inception: Path | None = None,
-    trackers: Sequence[str] = (),
-    display: Display,
-) -> dict[str, dict[str, Any]]:
-    """Run each cell to its record in `results`; cell name -> record.
+@dataclass(frozen=True)
+class Setting:
+    """What all cells of a call share. device: "cpu", "cuda" or "mps"; force: whether to forget
+    what earlier runs left; inception: the user's weights; trackers: names of those that follow the
+    training."""
 
-    work: cells with the names of their suites. A cell that crashes is recorded as such, unless an
-    earlier record of it exists, and the next one runs. Tables are rebuilt after each cell, so a
-    stop at any moment leaves them whole. trackers: names of those that follow the training.
+    profile: str
+    results: Path
+    runs: Path
+    device: str
+    force: bool = False
+    inception: Path | None = None
+    trackers: tuple[str, ...] = ()
+
+
+Work = tuple[Cell, list[str]]
+"""A cell and the names of its suites."""
+Record = dict[str, Any]
+
+
+def run(
+    work: Sequence[Work], setting: Setting, display: Display, jobs: int = 1
+) -> dict[str, Record]:
+    """Run each cell to its record in the results; cell name -> record.
+
+    A cell that crashes is recorded as such, unless an earlier record of it exists, and the next one
+    runs. Tables are rebuilt after each cell, so a stop at any moment leaves them whole. jobs: cells
+    at once, each in a process of its own.
     """
-    judge: Judge | None = None
+    judge_of.cache_clear()  # of an earlier call, since when files may have changed
     records = {}
-    for cell, suites in work:
-        # One data set at a time: suites keep its cells together.
-        if judge is None or (judge.data.info.name, judge.spec) != (cell.data.name, cell.evaluation):
-            judge = Judge(load(cell.data.name), cell.evaluation, device, inception)
-            judge.check_spaces()
-        display.begin(cell.name)
-        directory = RunDirectory(runs, cell, device)
-        base = identity(cell, suites, profile, directory)
-        path = record_path(results, cell.name)
-        try:
-            with directory.locked():
-                if force:
-                    directory.forget()
-                record = base | run_cell(cell, judge, directory, device, display, trackers)
-                grid_path(results, cell.name).unlink(missing_ok=True)
-                if record["sampled"]:
-                    images = np.load(directory.samples(1.0), mmap_mode="r")
-                    levels = DATASETS[cell.data.name].levels
-                    save_grid(images, levels, grid_path(results, cell.name))
-                # Last, because a cell with a record is done.
-                write_json(path, record)
-        except (UserError, OSError):
-            raise
-        except Exception as error:
-            display.line(traceback.format_exc())
-            record = base | crashed(error) | {"provenance": provenance(device, cell.train.threads)}
-            if not path.exists():
-                write_json(path, record)
-        records[cell.name] = record
-        tables.build(results)
+    each = one_by_one(work, setting, display) if jobs == 1 else at_once(work, setting, jobs)
+    for name, record in each:
+        records[name] = record
+        tables.build(setting.results)
         seconds = record["wall_seconds"]
         reason = f": {record['reason']}" if record["reason"] else ""
+        display.begin(name)
         display.end(f"{record['status']}{reason} ({duration(seconds)})")
     return records
 
 
-def grid_path(results: Path, cell_name: str) -> Path:
-    return results / "samples" / f"{cell_name.replace('/', '__')}.png"
+def one_by_one(
+    work: Sequence[Work], setting: Setting, display: Display
+) -> Iterator[tuple[str, Record]]:
+    """Cell name and record of each cell, in their order, in this process."""
+    for cell, suites in work:
+        display.begin(cell.name)
+        yield cell.name, run_one(cell, suites, setting, display.advance, display.line)
+
+
+def at_once(work: Sequence[Work], setting: Setting, jobs: int) -> Iterator[tuple[str, Record]]:
+    """Cell name and record of each cell, as they are finished. Whatever ends this ends the
+    processes too; what they were at goes on from its last checkpoint another time."""
+    # A fork would share the state of torch's threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=_begin_worker) as pool:
+        waiting = {pool.submit(run_one, cell, suites, setting): cell.name for cell, suites in work}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except BrokenProcessPool:
+            raise UserError(
+                "a process of --jobs was killed, perhaps for want of memory; the same command goes "
+                "on from where it stood, with fewer --jobs if it happens again"
+            ) from None
+        except BaseException:
+            # The others would go on to the ends of their cells, which may take hours.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+                process.join()
+            raise
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@functools.lru_cache(maxsize=1)  # one data set at a time: suites keep its cells together
+def judge_of(dataset: str, spec: EvaluationSpec, device: str, inception: Path | None) -> Judge:
+    judge = Judge(load(dataset), spec, device, inception)
+    judge.check_spaces()
+    return judge
+
+
+def _quietly(stage: str, done: float) -> None:
+    pass
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def run_one(
+    cell: Cell,
+    suites: list[str],
+    setting: Setting,
+    advance: Callable[[str, float], None] = _quietly,
+    say: Callable[[str], None] = _say,
+) -> Record:
+    """Run one cell and write its record and preview; advance is told of the part of each stage that
+    is done, say of a crash."""
+    results, device = setting.results, setting.device
+    judge = judge_of(cell.data.name, cell.evaluation, device, setting.inception)
+    directory = RunDirectory(setting.runs, cell, device)
+    base = identity(cell, suites, setting.profile, directory)
+    path = record_path(results, cell.name)
+    try:
+        with directory.locked():
+            if setting.force:
+                directory.forget()
+            record = base | run_cell(cell, judge, directory, device, advance, setting.trackers)
+            for preview in preview_paths(results, cell.name):
+                preview.unlink(missing_ok=True)
+            if record["sampled"]:
+                rows = np.load(directory.samples(1.0), mmap_mode="r")
+                save_preview(rows, judge.data, results, cell.name)
+            # Last, because a cell with a record is done.
+            write_json(path, record)
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        say(traceback.format_exc())
+        record = base | crashed(error) | {"provenance": provenance(device, cell.train.threads)}
+        if not path.exists():
+            write_json(path, record)
+    return record
 
 
 def identity(
@@ -119,7 +209,7 @@ def run_cell(
     judge: Judge,
     directory: RunDirectory,
     device: str,
-    display: Display,
+    advance: Callable[[str, float], None],
     trackers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The three stages of one cell, each done once for its key; the outcome's part of a record."""
@@ -134,16 +224,14 @@ def run_cell(
                 each(row)
 
         watch = Watch(
-            report=lambda done: display.advance("train", done),
+            report=lambda done: advance("train", done),
             log=log,
             criterion=lambda model: validation_distance(cell, model, judge, device),
         )
         training = train(cell, judge.data, directory, device, watch)
-    sampling = sample(
-        cell, training, directory, device, lambda done: display.advance("sample", done)
-    )
+    sampling = sample(cell, training, directory, device, lambda done: advance("sample", done))
     evaluation = evaluate(
-        cell, training, judge, directory, device, lambda done: display.advance("evaluate", done)
+        cell, training, judge, directory, device, lambda done: advance("evaluate", done)
     )
     # Of the work itself, whenever it was done; what a kill made it do again is not in it.
     seconds = training.usage.seconds + evaluation.seconds + (sampling.seconds if sampling else 0)
@@ -166,7 +254,7 @@ def run_cell(
 
 
 def validation_distance(cell: Cell, model: Model, judge: Judge, device: str) -> float:
-    """The criterion for stopping early: FD in the classifier's space, against validation, of as
+    """The criterion for stopping early: FD in the data's own space, against validation, of as
     many samples as are drawn at intermediate fractions, the same noise each time."""
     images = draw(cell, model, cell.sample.n_intermediate, seeded(device, cell.seed, "check"))
     scores = {score.metric: score.result for score in quick_scores(judge, images, "validation")}

@@ -14,7 +14,7 @@ of the last layer, and the mean of how much the channel changes from one step to
 mean alone knows nothing of order. They are whitened on the training windows, so that the key, which
 varies most among real windows, does not drown the rest; the unit is then a standard deviation of
 real windows. There are 64, so that a few hundred windows suffice for their covariance. A distance
-in them is "FD (chorale-encoder)".
+in them is "FD (chorales-encoder)".
 
 The network learns from the train split alone, in a quarter of an hour on two cores, and its weights
 hold no notes.

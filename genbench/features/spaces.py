@@ -3,7 +3,8 @@
 "classifier": a small network trained on the data set itself; it comes with genbench, or, for the
 data sets of `TRAINED_HERE`, is trained once on this machine. "efficientnet-lite0": features of
 ImageNet, from a hash-pinned package. "inception": those of the FID, where the user has the weights.
-"minilm": sentences, for text. "chorales": an encoder of four-part music that comes with genbench.
+"minilm": sentences, for text. "characters": short strings of characters, for text, without weights.
+"chorales": an encoder of four-part music that comes with genbench.
 Nothing here imports torch until a space is loaded.
 """
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SPACES", "Extractor", "SpaceInfo", "Unavailable", "load", "space_info"]
 
-SPACES = ("classifier", "efficientnet-lite0", "inception", "minilm", "chorales")
+SPACES = ("classifier", "efficientnet-lite0", "inception", "minilm", "characters", "chorales")
 
 CLASSIFIER_PREPROCESSING = "levels to [-1, 1]"
 
@@ -44,7 +45,11 @@ MINILM_SHA256 = identity(
     MINILM_WEIGHTS_SHA256, f"{MINILM_SETTINGS_SHA256} {MINILM_TOKENS} tokens, mean, length 1"
 )
 
-CHORALES = "chorale-encoder"
+CHARACTERS_DIMENSION = 128
+CHARACTERS_STRINGS = (1, 3)  # the shortest and the longest that are counted
+CHARACTERS_PREPROCESSING = f"strings of {CHARACTERS_STRINGS}, hashed with signs, length 1"
+
+CHORALES = "chorales-encoder"
 CHORALES_CARD = WEIGHTS / "music" / "chorales.json"
 CHORALES_PREPROCESSING = "symbols 0..46, 64 steps; mean and mean change, whitened"
 CHORALES_DIMENSION = 64
@@ -126,6 +131,9 @@ def space_info(space: str, dataset: str, inception: Path | None = None) -> Space
         return SpaceInfo("inception-v3-compat", digest, 2048)
     if space == "minilm":
         return SpaceInfo(MINILM, MINILM_SHA256, MINILM_DIMENSION)
+    if space == "characters":
+        digest = identity("no weights", f"{CHARACTERS_PREPROCESSING}, {CHARACTERS_DIMENSION}")
+        return SpaceInfo(f"characters-hashed-{CHARACTERS_DIMENSION}", digest, CHARACTERS_DIMENSION)
     if space == "chorales":
         digest = identity(_chorales_weights(), CHORALES_PREPROCESSING)
         return SpaceInfo(CHORALES, digest, CHORALES_DIMENSION)
@@ -169,6 +177,10 @@ def load(
         from genbench.features import minilm
 
         return minilm.load_extractor(info(dataset), device)
+    if space == "characters":
+        from genbench.features import characters
+
+        return characters.load_extractor(known, info(dataset), device)
     if space == "chorales":
         from genbench.features import chorales
 

@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class ModelInfo:
     """Where a model lives. `module` holds its `Params`; `attribute` is its class. `version` is
-    raised when the same parameters would train another network: its cells are then run again."""
+    raised when the same parameters would train another network: its cells are then run again.
+    `modalities`: what its rows may be."""
 
     family: str
     module: str
     attribute: str
     title: str
     version: int = 1
+    modalities: tuple[str, ...] = ("images",)
+
+
+TOKENS = ("text", "music")
+ALL = ("images", *TOKENS)
 
 
 MODELS: dict[str, ModelInfo] = {
@@ -46,17 +52,28 @@ MODELS: dict[str, ModelInfo] = {
     ),
     "vqvae-lstm": ModelInfo("recurrent", "vqvae_lstm", "VQVAELSTM", "VQ-VAE + LSTM prior"),
     "diffusion": ModelInfo("diffusion", "diffusion", "Diffusion", "Diffusion"),
-    "train-split": ModelInfo("control", "controls", "TrainSplit", "Real training images", 2),
-    "copier": ModelInfo("control", "controls", "Copier", "Copies of 1,000 training images", 2),
+    "train-split": ModelInfo("control", "controls", "TrainSplit", "Real training split", 2, ALL),
+    "copier": ModelInfo("control", "controls", "Copier", "Copies of a few training rows", 2, ALL),
     "class-dropped": ModelInfo("control", "controls", "ClassDropped", "Real, one class dropped", 2),
     "blurred": ModelInfo("control", "controls", "Blurred", "Real, blurred", 2),
     "pixel-gaussian": ModelInfo("control", "controls", "PixelGaussian", "Per-pixel Gaussian"),
     "gaussian-mixture": ModelInfo(
         "control", "gaussian_mixture", "GaussianMixture", "Mixture of Gaussians"
     ),
-    "noise": ModelInfo("control", "controls", "Noise", "Uniform noise"),
+    "noise": ModelInfo("control", "controls", "Noise", "Uniform noise", 1, ALL),
     "distorted": ModelInfo("control", "distorted", "Distorted", "Real, one fault by degrees"),
     "planted": ModelInfo("control", "planted", "Planted", "Fresh real images with copies planted"),
+    "token-gan": ModelInfo("gan", "token_gan", "TokenGAN", "WGAN-GP on tokens", 1, TOKENS),
+    "token-vae": ModelInfo("vae", "token_vae", "TokenVAE", "Sequence VAE", 1, TOKENS),
+    "token-gpt": ModelInfo("transformer", "token_gpt", "TokenGPT", "GPT", 1, TOKENS),
+    "token-lstm": ModelInfo("recurrent", "token_lstm", "TokenLSTM", "LSTM", 1, TOKENS),
+    "ngram": ModelInfo("control", "ngram", "NGram", "n-grams (Kneser-Ney)", 1, TOKENS),
+    "shuffled-words": ModelInfo(
+        "control", "token_controls", "ShuffledWords", "Real, words shuffled", 1, ("text",)
+    ),
+    "shuffled-bars": ModelInfo(
+        "control", "token_controls", "ShuffledBars", "Real, bars shuffled", 1, ("music",)
+    ),
 }
 
 FAMILIES = ("gan", "vae", "transformer", "recurrent", "diffusion", "control")

@@ -70,3 +70,10 @@ class ShuffledBars(KeptImages):
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         return shuffle_bars(super().sample(n, generator), generator)
+
+
+class ShuffledWords(KeptImages):
+    """Distinct training rows of text, each with its words shuffled."""
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        return shuffle_words(super().sample(n, generator), self.data.separators, generator)

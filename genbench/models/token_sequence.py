@@ -32,13 +32,13 @@ class NextToken:
         self.optimisers = {"network": network.optimiser(learning_rate)}
 
     def prepare(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        return rows.flatten(1).long()
+        return rows
 
     def prepare_flops(self, n: int) -> int:
         return 0
 
     def step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        loss = self.network.negative_log_likelihood(batch).mean()
+        loss = self.network.negative_log_likelihood(batch.flatten(1).long()).mean()
         norm = descend(loss, self.network, self.optimisers["network"])
         return {"loss": loss.detach(), "gradient_norm": norm}
 

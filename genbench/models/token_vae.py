@@ -159,13 +159,13 @@ class FreeBits:
         }
 
     def prepare(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        return rows.flatten(1).long()
+        return rows
 
     def prepare_flops(self, n: int) -> int:
         return 0
 
     def step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        params = self.model.params
+        params, batch = self.model.params, batch.flatten(1).long()
         mean, log_variance = self.model.posterior(batch)
         z = self.model.reparameterised(mean, log_variance, generator)
         u = torch.rand(batch.shape, generator=generator, device=batch.device)

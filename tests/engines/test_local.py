@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from genbench import tables
 from genbench.engines import local
 from genbench.errors import UserError
 from genbench.models.vae import ELBO
+from genbench.previews import preview_paths
 from genbench.progress import Display
 from genbench.records import RunDirectory, read_json, record_path
 
@@ -25,16 +27,19 @@ TRAINED_TO_ITS_END = ("ok", "collapsed")
 def engine(tmp_path):
     """Run cells; the records by name. `.results` and `.log` are what it leaves."""
 
-    def run(*cells, force=False, runs="runs"):
+    def run(*cells, force=False, runs="runs", jobs=1):
         run.log = io.StringIO()
         return local.run(
             [(cell, ["mine", "other"]) for cell in cells],
-            profile="smoke",
-            results=run.results,
-            runs=tmp_path / runs,
-            device="cpu",
-            force=force,
-            display=Display([1.0] * len(cells), run.log),
+            local.Setting(
+                profile="smoke",
+                results=run.results,
+                runs=tmp_path / runs,
+                device="cpu",
+                force=force,
+            ),
+            Display([1.0] * len(cells), run.log),
+            jobs,
         )
 
     run.results = tmp_path / "results" / "smoke"
@@ -196,6 +201,33 @@ def test_samples_of_the_picture_are_the_kept_ones(engine, tmp_path):
     cell = tiny_cell("train-split", n=64)
     engine(cell)
     images = np.load(RunDirectory(tmp_path / "runs", cell, "cpu").samples(1.0))
-    picture = np.asarray(Image.open(local.grid_path(engine.results, cell.name)))
+    picture = np.asarray(Image.open(*preview_paths(engine.results, cell.name)))
     first = picture[1:9, 1:9]
     np.testing.assert_array_equal(first, np.round(images[0, 0] * (255 / 16)))
+
+
+def values(record):
+    """All but what learns from samples: `quick_classifiers` shortens that in this process alone."""
+    return [
+        row for row in record["metrics"]
+        if row["metric"] not in ("detector_accuracy", "cas") and "gain" not in row["metric"]
+    ]  # fmt: skip
+
+
+def test_cells_at_once_are_those_one_after_another(engine, tmp_path):
+    cells = [tiny_cell("noise"), tiny_cell("blurred")]
+    alone = engine(*cells)
+    engine.results = tmp_path / "again" / "smoke"
+    together = engine(*cells, runs="others", jobs=2)
+    assert set(together) == set(alone)
+    for name, record in together.items():
+        assert read_json(record_path(engine.results, name)) == record
+        assert values(record) == values(alone[name])
+    assert set(tables.load("smoke", engine.results.parent).cells["cell"]) == set(alone)
+
+
+def test_a_mistake_in_one_of_several_at_once_ends_them_all(engine, tmp_path):
+    (tmp_path / "blocked").write_text("a file where runs should go")
+    with pytest.raises((UserError, OSError)):
+        engine(tiny_cell("noise"), tiny_cell("blurred"), runs="blocked", jobs=2)
+    assert not multiprocessing.active_children()

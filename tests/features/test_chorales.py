@@ -104,7 +104,7 @@ def test_it_repeats_itself_and_writes_what_it_says(folder, monkeypatch):
     assert (folder / "chorales.safetensors").read_bytes() == weights
     assert card["train_nats_per_hidden_note"] > 0
     info = spaces.space_info("chorales", "chorales")
-    assert info.name == card["name"] == "chorale-encoder"
+    assert info.name == card["name"] == "chorales-encoder"
     assert info.sha256 != card["sha256"]
     extractor = chorales.load_extractor(info)
     assert extractor.sha256 == info.sha256

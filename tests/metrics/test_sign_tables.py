@@ -14,11 +14,11 @@ EVERYWHERE = {
     if info.needs in ("space", "train") and name != "distinct"
 }
 TABLES: dict[str, tuple[dict[str, MetricInfo], set[str]]] = {
-    "music_controls": (
+    "controls_music": (
         {name: info for name, info in MUSIC_METRICS.items() if info.needs == "music"},
         {"shuffled-bars", "ngram", "copier", "noise"},
     ),
-    "text_controls": (TEXT_METRICS, {"shuffled-words", "ngram", "copier", "noise"}),
+    "controls_text": (TEXT_METRICS, {"shuffled-words", "ngram", "copier", "noise"}),
 }
 
 

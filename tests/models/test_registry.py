@@ -8,7 +8,7 @@ from conftest import CONTROLS, TRAINED, tiny_cell
 
 from genbench.data import DATASETS
 from genbench.errors import UserError
-from genbench.models import FAMILIES, MODELS, resolve
+from genbench.models import FAMILIES, MODELS, build, resolve
 from genbench.models.interface import (
     HasLikelihood,
     Reconstructs,
@@ -115,7 +115,8 @@ def test_a_step_returns_detached_finite_scalars_and_moves_the_weights(make_model
 
 def test_who_has_a_likelihood_and_who_reconstructs(make_model):
     needed = {"distorted": {"kind": "blur", "strength": 1.0}, "planted": {"share": 0.5}}
-    models = {name: make_model(name, **needed.get(name, {})) for name in MODELS}
+    of_images = [name for name, info in MODELS.items() if "images" in info.modalities]
+    models = {name: make_model(name, **needed.get(name, {})) for name in of_images}
     bounds = {n: m.likelihood for n, m in models.items() if isinstance(m, HasLikelihood)}
     assert bounds == LIKELIHOODS
     assert {n for n, m in models.items() if isinstance(m, Reconstructs)} == {
@@ -149,6 +150,30 @@ def test_unknown_models_and_parameters_are_refused():
         resolve(ModelSpec(name="vqvae-gpt", params={"prior_width": 10}))
     with pytest.raises(UserError, match="downsampling"):
         resolve(ModelSpec(name="vqvae-gpt", params={"downsampling": 3}))
+
+
+@pytest.mark.parametrize("modality", ["text", "music"])
+def test_models_of_tokens_keep_what_every_model_promises(modality):
+    info = DATASETS[{"text": "descriptions", "music": "chorales"}[modality]]
+    likelihoods = {}
+    for name, known in MODELS.items():
+        if modality not in known.modalities:
+            continue
+        torch.manual_seed(0)
+        model = build(ModelSpec(name=name), info).eval()
+        generator = torch.Generator().manual_seed(1)
+        rows = torch.randint(info.levels, (20, *info.shape), generator=generator).byte()
+        prepared = model.stages[0].prepare(rows, torch.zeros(20).long(), generator)
+        assert prepared.dtype == torch.uint8  # or nothing could be augmented
+        samples = draw(model, 3)
+        assert samples.shape == (3, *info.shape)
+        assert samples.dtype == torch.uint8
+        assert samples.max() < info.levels
+        if isinstance(model, HasLikelihood):
+            likelihoods[name] = model.likelihood
+    assert likelihoods == {
+        "token-vae": "bpd_bound", "token-gpt": "bpd", "token-lstm": "bpd", "ngram": "bpd",
+    }  # fmt: skip
 
 
 def test_every_family_is_known():
