@@ -27,7 +27,7 @@ from genbench.metrics import IMAGE_METRICS
 from genbench.modalities import all_scores
 from genbench.models import MODELS
 from genbench.provenance import provenance
-from genbench.records import RECORD_VERSION, record_path, write_json
+from genbench.records import RECORD_VERSION, record_path, write_record
 from genbench.scoring import Judge, Score
 from genbench.suite import EvaluationSpec, digest, load_profiles, unknown
 from genbench.tables import EXTERNAL
@@ -307,6 +307,5 @@ def keep(
         "provenance": provenance(device, 1),
         "wall_seconds": 0.0,
     }
-    path = record_path(results, cell)
-    write_json(path, record)
-    return path
+    write_record(results, record)
+    return record_path(results, cell)

@@ -1,7 +1,8 @@
 """What the results keep of a cell's samples for people to look at: the first ones, not chosen.
 
-Images are a PNG of 8 x 8; text is the first 8 passages; music is the first 4 windows, as JSON for
-figures and sound, and as one MIDI file for whoever has a player.
+One preview a model and data set, of seed 0, or pictures would take most of the room that results
+have. Images are a PNG of 8 x 8; text is the first 8 passages; music is the first 4 windows, as JSON
+for figures and sound, and as one MIDI file for whoever has a player.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from genbench.data.characters import CharacterData
 from genbench.data.music import BAR, to_pitches
 from genbench.data.score_files import REST, write_midi
 from genbench.records import atomic, read_json
+from genbench.suite import Cell
 
 SUFFIXES = {"images": (".png",), "text": (".txt",), "music": (".json", ".mid")}
 PASSAGES, WINDOWS = 8, 4
 # Between passages; what is generated one character after the other hardly ever has it.
 RULE = "\n" + "-" * 64 + "\n"
+
+
+def has_preview(cell: Cell) -> bool:
+    """Whether a cell is one of those that are shown: seed 0 of a plain model."""
+    return cell.seed == 0 and not cell.variant
 
 
 def preview_paths(results: Path, cell_name: str) -> tuple[Path, ...]:

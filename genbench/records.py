@@ -29,7 +29,12 @@ from genbench.errors import UserError
 from genbench.suite import Cell
 
 # Raised when the form of records changes; they are then written again, and nothing is recomputed.
-RECORD_VERSION = 2
+RECORD_VERSION = 3
+
+Record = dict[str, Any]
+
+# Entries of a record that are rows of like keys.
+TABLES = ("costs", "curves", "metrics")
 
 # What tables and the command line read of every record.
 REQUIRED = {
@@ -69,6 +74,61 @@ def read_json(path: Path) -> Any:
         raise UserError(
             f"{path} is not valid JSON ({error}); restore it from git or delete it and run again"
         ) from None
+
+
+def write_record(results: Path, record: Record) -> None:
+    """Write a record to its place: a line for each of its entries, and its tables by columns, a
+    line each, which takes half the room of rows."""
+    lines = []
+    for key, value in sorted(record.items()):
+        if key in TABLES:
+            columns = [f"  {_json(k)}: {_json(v)}" for k, v in _columns(value).items()]
+            lines.append(f" {_json(key)}: {{\n" + ",\n".join(columns) + "\n }")
+        else:
+            lines.append(f" {_json(key)}: {_json(value)}")
+    with atomic(record_path(results, record["cell"])) as temporary:
+        temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
+
+
+def read_record(path: Path) -> Record:
+    """The record that `write_record` wrote. Raises UserError for a file that holds none."""
+    record = read_json(path)
+    lacking = REQUIRED - (record.keys() if isinstance(record, dict) else set())
+    if lacking:
+        raise UserError(
+            f"{path} is not a whole record (it lacks {', '.join(sorted(lacking))}); restore it "
+            "from git or delete it"
+        )
+    try:
+        tables = {name: _rows(record[name]) for name in TABLES}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is not a whole record (a table of it is cut: {error}); restore it from git or "
+            "delete it"
+        ) from None
+    # Each stage of a training has values of its own, and none of another's.
+    tables["curves"] = [
+        {name: value for name, value in row.items() if value is not None}
+        for row in tables["curves"]
+    ]
+    return record | tables
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, allow_nan=False)
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Rows by columns, in which a cell that a row does not have is as one that it has empty."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _rows(columns: Any) -> list[dict[str, Any]]:
+    if isinstance(columns, list):  # by rows, as records up to version 2 have them
+        return columns
+    values = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in values]
 
 
 def fraction_name(fraction: float) -> str:
@@ -127,17 +187,8 @@ def record_path(results: Path, cell_name: str) -> Path:
     return results / "records" / f"{cell_name}.json"
 
 
-def load_records(results: Path) -> list[dict[str, Any]]:
+def load_records(results: Path) -> list[Record]:
     """All records of a profile's results folder, in the order of their cells' names. Raises
     UserError for a file that holds none."""
-    records = []
-    for path in sorted((results / "records").rglob("*.json")):
-        record = read_json(path)
-        lacking = REQUIRED - (record.keys() if isinstance(record, dict) else set())
-        if lacking:
-            raise UserError(
-                f"{path} is not a whole record (it lacks {', '.join(sorted(lacking))}); restore it "
-                "from git or delete it"
-            )
-        records.append(record)
+    records = [read_record(path) for path in (results / "records").rglob("*.json")]
     return sorted(records, key=lambda record: record["cell"])

@@ -293,11 +293,11 @@ def run_cells(args: argparse.Namespace, target: str) -> int:
 
 def join_suites(results: Path, record: dict[str, Any], suites: Sequence[str]) -> None:
     """Note in the record of a cell that was run for other suites that it belongs to these, too."""
-    from genbench.records import record_path, write_json
+    from genbench.records import write_record
 
     if not set(suites) <= set(record["suites"]):
         record["suites"] = sorted({*suites, *record["suites"]})
-        write_json(record_path(results, record["cell"]), record)
+        write_record(results, record)
 
 
 def existing_records(results: Path) -> dict[str, Any]:

@@ -521,7 +521,8 @@ def run_stage(
             "train_flops": plan.flops(progress.step),
             "examples": images_before + progress.step * size,
             "seconds": round(used.seconds, 3),
-            **means,
+            # A curve is looked at: more digits are of no use and take most of a record.
+            **{name: float(f"{mean:.6g}") for name, mean in means.items()},
         }
         progress.curves.append(row)
         watch.log(row)

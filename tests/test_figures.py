@@ -33,7 +33,7 @@ def results(tmp_path: Path) -> Results:
             for seed in range(2):
                 name = f"images/{dataset}/{model}/s{seed}"
                 family = MODELS[model].family
-                lost = (dataset, model, seed) == ("mnist", "vae", 1)
+                lost = (dataset, model, seed) == ("mnist", "vae", 0)
                 cells.append(
                     {"cell": name, "suite": "images", "family": family, "model": model,
                      "variant": "", "data_variant": "", "dataset": dataset, "seed": seed,
@@ -97,7 +97,7 @@ def test_data_sets_and_models_come_in_the_books_order(results):
 
 def drawings(results: Results):
     fd = analysis.final(results, "fd")
-    yield lambda: figures.sample_grid(results, "mnist", ["dcgan", "vae"], seed=1)
+    yield lambda: figures.sample_grid(results, "mnist", ["dcgan", "vae"])
     yield lambda: figures.quality_versus_compute(results, "mnist", against="seconds")
     yield lambda: figures.every_seed(fd, "FD", log=True)
     yield lambda: figures.bars(analysis.costs(results, "train_seconds"), "seconds")
@@ -115,9 +115,7 @@ def texts(fig) -> str:
 
 
 def test_failed_runs_are_shown(results):
-    assert "no samples: diverged" in texts(
-        figures.sample_grid(results, "mnist", ["dcgan", "vae"], seed=1)
-    )
+    assert "no samples: diverged" in texts(figures.sample_grid(results, "mnist", ["dcgan", "vae"]))
     assert "1 without" in texts(figures.every_seed(analysis.final(results, "fd"), "FD"))
     assert "not run" in texts(figures.sample_grid(results, "mnist", ["noise"]))
 

@@ -15,12 +15,14 @@ from conftest import tiny_cell
 from genbench.errors import UserError
 from genbench.records import (
     REQUIRED,
+    TABLES,
     RunDirectory,
     atomic,
     load_records,
     read_json,
     record_path,
     write_json,
+    write_record,
 )
 
 
@@ -129,10 +131,48 @@ def test_json_that_is_no_record_is_refused_by_name(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+def whole(name: str, **entries: object) -> dict[str, object]:
+    """A record that has all that is required, and next to nothing in it."""
+    return dict.fromkeys(REQUIRED) | {"cell": name, **{table: [] for table in TABLES}} | entries
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    curves = [
+        {"stage": "a", "step": 1, "loss": 0.25},
+        {"stage": "b", "step": 2, "rate": 1e-7, "loss_D": 3.0},
+    ]
+    metrics = [{"metric": "fd", "value": None, "reason": "no, sir"}]
+    record = whole("images/digits/vae/s0", curves=curves, metrics=metrics, seed=3)
+    write_record(tmp_path, record)
+    assert load_records(tmp_path) == [record]
+    text = record_path(tmp_path, "images/digits/vae/s0").read_text()
+    assert '  "loss": [0.25, null],' in text.splitlines()
+
+
+def test_records_by_rows_are_read_too(tmp_path):
+    record = whole("images/digits/vae/s0", metrics=[{"metric": "fd", "value": 1.0}])
+    write_json(record_path(tmp_path, "images/digits/vae/s0"), record)
+    assert load_records(tmp_path) == [record]
+
+
+@pytest.mark.parametrize("table", [3, "x", {"metric": ["fd"], "value": []}, {"metric": 1}])
+def test_a_record_with_a_cut_table_is_refused_by_name(tmp_path, table):
+    path = record_path(tmp_path, "images/digits/vae/s0")
+    write_json(path, whole("images/digits/vae/s0", metrics=table))
+    with pytest.raises(UserError, match=r"s0\.json is not a whole record \(a table of it is cut"):
+        load_records(tmp_path)
+
+
+def test_a_record_takes_no_numbers_that_json_lacks(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_record(tmp_path, whole("images/digits/vae/s0", wall_seconds=math.nan))
+    assert load_records(tmp_path) == []
+
+
 def test_records_come_in_the_order_of_their_cells(tmp_path):
     names = ["images/digits/vae/s10", "images/digits/vae/s2", "images/a/b/s0"]
     for name in names:
-        write_json(record_path(tmp_path, name), dict.fromkeys(REQUIRED) | {"cell": name})
+        write_record(tmp_path, whole(name))
     assert [record["cell"] for record in load_records(tmp_path)] == sorted(names)
     assert load_records(tmp_path / "nowhere") == []
 

@@ -92,7 +92,8 @@ def test_a_suite_is_run_recorded_and_summed_up(cli, mine):
     for name in CELLS:
         assert any(row.startswith(name) for row in rows)
         assert (cli.results / "records" / f"{name}.json").is_file()
-        assert (cli.results / "samples" / f"{name.replace('/', '__')}.png").is_file()
+        shown = (cli.results / "samples" / f"{name.replace('/', '__')}.png").is_file()
+        assert shown == name.endswith("/s0")
     assert "4 cells computed, 0 were up to date" in result.out
     # Progress is on the other stream, in plain lines.
     assert "[1/4] images/digits/vae/s0: train" in result.err

@@ -13,7 +13,7 @@ import pytest
 
 from genbench import tables
 from genbench.errors import UserError
-from genbench.records import record_path, write_json
+from genbench.records import write_record
 from genbench.tables import CELLS, COSTS, CURVES, METRICS, build, load, relative_scale
 
 REPOSITORY = Path(__file__).parents[1]
@@ -82,7 +82,7 @@ CRASHED = {
 
 def fill(folder: Path, *records) -> Path:
     for each in records:
-        write_json(record_path(folder, each["cell"]), each)
+        write_record(folder, each)
     build(folder)
     return folder
 

@@ -28,10 +28,10 @@ from genbench.evaluation import Evaluation, evaluate
 from genbench.metrics.measured import Measured
 from genbench.models import MODELS
 from genbench.models.interface import Model
-from genbench.previews import preview_paths, save_preview
+from genbench.previews import has_preview, preview_paths, save_preview
 from genbench.progress import Display, duration
 from genbench.provenance import provenance
-from genbench.records import RECORD_VERSION, RunDirectory, record_path, write_json
+from genbench.records import RECORD_VERSION, Record, RunDirectory, record_path, write_record
 from genbench.sampling import Sampling, draw, sample
 from genbench.scoring import Judge, quick_scores
 from genbench.suite import Cell, EvaluationSpec
@@ -56,7 +56,6 @@ class Setting:
 
 Work = tuple[Cell, list[str]]
 """A cell and the names of its suites."""
-Record = dict[str, Any]
 
 
 def run(
@@ -155,7 +154,6 @@ def run_one(
     judge = judge_of(cell.data.name, cell.evaluation, device, setting.inception)
     directory = RunDirectory(setting.runs, cell, device)
     base = identity(cell, suites, setting.profile, directory)
-    path = record_path(results, cell.name)
     try:
         with directory.locked():
             if setting.force:
@@ -163,24 +161,22 @@ def run_one(
             record = base | run_cell(cell, judge, directory, device, advance, setting.trackers)
             for preview in preview_paths(results, cell.name):
                 preview.unlink(missing_ok=True)
-            if record["sampled"]:
+            if record["sampled"] and has_preview(cell):
                 rows = np.load(directory.samples(1.0), mmap_mode="r")
                 save_preview(rows, judge.data, results, cell.name)
             # Last, because a cell with a record is done.
-            write_json(path, record)
+            write_record(results, record)
     except (UserError, OSError):
         raise
     except Exception as error:
         say(traceback.format_exc())
         record = base | crashed(error) | {"provenance": provenance(device, cell.train.threads)}
-        if not path.exists():
-            write_json(path, record)
+        if not record_path(results, cell.name).exists():
+            write_record(results, record)
     return record
 
 
-def identity(
-    cell: Cell, suites: list[str], profile: str, directory: RunDirectory
-) -> dict[str, Any]:
+def identity(cell: Cell, suites: list[str], profile: str, directory: RunDirectory) -> Record:
     """The parts of a record that say which cell it is of."""
     return {
         "record_version": RECORD_VERSION,
@@ -211,7 +207,7 @@ def run_cell(
     device: str,
     advance: Callable[[str, float], None],
     trackers: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Record:
     """The three stages of one cell, each done once for its key; the outcome's part of a record."""
     peak = cost.matmul_peak(device, cell.train.threads)
     with contextlib.ExitStack() as stack:
@@ -262,7 +258,7 @@ def validation_distance(cell: Cell, model: Model, judge: Judge, device: str) -> 
     return distance.value if isinstance(distance, Measured) else math.inf
 
 
-def crashed(error: Exception) -> dict[str, Any]:
+def crashed(error: Exception) -> Record:
     """The outcome's part of a record for a cell that raised an error of the program's own."""
     message = str(error).splitlines()[0] if str(error) else ""
     return {

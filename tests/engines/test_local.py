@@ -16,7 +16,7 @@ from genbench.errors import UserError
 from genbench.models.vae import ELBO
 from genbench.previews import preview_paths
 from genbench.progress import Display
-from genbench.records import RunDirectory, read_json, record_path
+from genbench.records import RunDirectory, read_record, record_path
 
 pytestmark = pytest.mark.usefixtures("quick_classifiers")
 
@@ -59,7 +59,7 @@ def breaks(monkeypatch, error=OUR_OWN):
 def test_a_record_says_everything_about_its_cell(engine):
     cell = tiny_cell("vae", latent=3, fraction=0.5, seed=1)
     (record,) = engine(cell).values()
-    assert read_json(record_path(engine.results, cell.name)) == record
+    assert read_record(record_path(engine.results, cell.name)) == record
     assert record["cell"] == "images/digits[fraction=0.5]/vae[latent=3]/s1"
     assert record["suites"] == ["mine", "other"]
     identity = ("profile", "modality", "family", "model", "variant", "dataset", "data_variant")
@@ -73,7 +73,17 @@ def test_a_record_says_everything_about_its_cell(engine):
     assert record["provenance"]["device"] == "cpu"
     assert record["provenance"]["threads"] == 1
     assert {"torch", "numpy"} <= set(record["provenance"]["versions"])
-    assert (engine.results / "samples" / f"{cell.name.replace('/', '__')}.png").is_file()
+
+
+def test_seed_0_of_a_plain_model_is_shown(engine):
+    plain, variant, other = (
+        tiny_cell("noise"),
+        tiny_cell("blurred", kept=50),
+        tiny_cell("noise", seed=1),
+    )
+    engine(plain, variant, other)
+    shown = [path.name for path in (engine.results / "samples").iterdir()]
+    assert shown == ["images__digits__noise__s0.png"]
 
 
 def test_costs_are_positive_and_consistent(engine):
@@ -116,14 +126,14 @@ def test_a_crash_is_recorded_and_the_next_cell_runs(engine, monkeypatch):
         breaks(patch)
         records = engine(crash, well)
     assert [record["status"] for record in records.values()] == ["crashed", "ok"]
-    record = read_json(record_path(engine.results, crash.name))
+    record = read_record(record_path(engine.results, crash.name))
     assert record["reason"] == "RuntimeError: of our own"  # one line
     assert "Traceback" in engine.log.getvalue()
     cells = tables.load("smoke", engine.results.parent).cells.set_index("model")
     assert cells.loc["vae", "status"] == "crashed"
     # And it is mended by the next run.
     assert engine(crash)[crash.name]["status"] in TRAINED_TO_ITS_END
-    assert read_json(record_path(engine.results, crash.name))["status"] in TRAINED_TO_ITS_END
+    assert read_record(record_path(engine.results, crash.name))["status"] in TRAINED_TO_ITS_END
 
 
 def test_a_crash_does_not_take_the_place_of_a_good_record(engine, monkeypatch):
@@ -221,7 +231,7 @@ def test_cells_at_once_are_those_one_after_another(engine, tmp_path):
     together = engine(*cells, runs="others", jobs=2)
     assert set(together) == set(alone)
     for name, record in together.items():
-        assert read_json(record_path(engine.results, name)) == record
+        assert read_record(record_path(engine.results, name)) == record
         assert values(record) == values(alone[name])
     assert set(tables.load("smoke", engine.results.parent).cells["cell"]) == set(alone)
 
