@@ -409,11 +409,11 @@ def show_status(args: argparse.Namespace, target: str) -> int:
 def rebuild_tables(args: argparse.Namespace) -> int:
     """`tables`: build them again from the records of one profile, or of every one there is."""
     from genbench.suite import load_profiles, unknown
-    from genbench.tables import EXTERNAL, results_root
+    from genbench.tables import EXTERNAL, SUPERSEDED, results_root
 
     root: Path = args.results or results_root()
-    # Others' samples are kept beside the profiles, in a folder of their own.
-    known = [*load_profiles(), EXTERNAL]
+    # Others' samples, and runs in settings given up, are kept beside the profiles.
+    known = [*load_profiles(), EXTERNAL, SUPERSEDED]
     if args.profile != "auto" and args.profile not in known:
         raise UserError(f"--profile: {unknown('profile', args.profile, [*known, 'auto'])}")
     wanted = known if args.profile == "auto" else [args.profile]

@@ -39,6 +39,8 @@ FILES = ("cells.csv", "metrics.csv", "costs.csv", "curves.parquet")
 
 EXTERNAL = "external"
 """The folder of results, beside those of the profiles, that holds records of others' samples."""
+SUPERSEDED = "superseded"
+"""The folder that holds records of runs in settings that were given up, since no run is dropped."""
 
 # Columns of the CSVs that hold numbers or truth values; the others hold text, even where it looks
 # like a number.
@@ -196,7 +198,7 @@ def _making(folder: Path) -> str:
         return f"make them with: python -m genbench.run all --profile {folder.name}"
     if folder.name == EXTERNAL:
         return "make them with: python -m genbench.run evaluate PATH --against NAME --results DIR"
-    known = ", ".join((*profiles, EXTERNAL))
+    known = ", ".join((*profiles, EXTERNAL, SUPERSEDED))
     return (
         f"'{folder.name}' is no profile: known are {known}; of a folder of your own, name the "
         "profile in it and the folder, such as load('cpu', Path('mine'))"
@@ -218,7 +220,7 @@ def altered(results: Results) -> list[str]:
 def rebuilding(folder: Path) -> str:
     """How the tables of a folder are built again from its records."""
     again = f"python -m genbench.run tables --results {folder.parent} --profile {folder.name}"
-    if folder.name in (*load_profiles(), EXTERNAL):
+    if folder.name in (*load_profiles(), EXTERNAL, SUPERSEDED):
         return f"rebuild the tables with: {again}"
     return "get the whole folder again, or rebuild the tables from its records"
 
