@@ -240,11 +240,13 @@ def positions(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def progress(results: Results, metric: str = "fd") -> pd.DataFrame:
+def progress(results: Results, metric: str = "fd", space: str = "classifier") -> pd.DataFrame:
     """A metric on the validation split at every evaluated fraction of the budget, in order, beside
-    what had been spent by then. Fractions without a value are left out."""
+    what had been spent by then. Fractions without a value are left out. space: the feature space,
+    for a metric that has one."""
     rows = results.metrics
-    rows = rows[(rows["metric"] == metric) & (rows["split"] == "validation")]
+    in_it = (rows["extractor"] == "") | rows["extractor"].str.startswith(space)
+    rows = rows[(rows["metric"] == metric) & (rows["split"] == "validation") & in_it]
     rows = rows[["cell", "fraction", "value"]].dropna()
     cells = in_order(results.cells).drop(columns=["train_flops", "examples"])
     return cells.merge(positions(results).merge(rows, on=["cell", "fraction"]), on="cell")

@@ -162,18 +162,21 @@ def quality_versus_compute(
     label: str = "FD",
     against: str = "train_flops",
     timed: Sequence[str] | None = None,
+    space: str = "classifier",
+    dotted: str = "pixel-gaussian",
 ) -> Figure:
     """A metric on validation against what had been spent on one data set, one panel a family: lines
     are means over seeds, bands their 95% t intervals, pale lines the other families' models. Dashed
-    and dotted are the real training images and the per-pixel Gaussian.
+    is the real training split, dotted the control of that name.
 
-    against: a key of AXES. timed: cells whose seconds may be shown (all by default).
+    against: a key of AXES. timed: cells whose seconds may be shown (all by default). space: the
+    feature space, for a metric that has one.
     """
-    table = progress(results, metric)
+    table = progress(results, metric, space)
     table = table[table["dataset"] == dataset]
     if against == "seconds" and timed is not None:
         table = table[table["cell"].isin(timed)]
-    controls = final(results, metric, "validation")
+    controls = final(results, metric, "validation", space)
     controls = controls[controls["dataset"] == dataset]
     there = [name for name in models(results) if name in set(table["model"])]
     families = list(dict.fromkeys(MODELS[name].family for name in there))
@@ -197,7 +200,7 @@ def quality_versus_compute(
             ax.fill_between(
                 points[against], low, points["high"], color=form["color"], alpha=0.13, linewidth=0
             )
-        for control, dash in (("train-split", "--"), ("pixel-gaussian", ":")):
+        for control, dash in (("train-split", "--"), (dotted, ":")):
             value = controls.loc[controls["model"] == control, "value"].mean()
             if np.isfinite(value) and value > 0:
                 ax.axhline(value, color=COLOURS["control"], linestyle=dash, linewidth=1.2)

@@ -162,7 +162,11 @@ def count(n: int, noun: str, plural: str = "") -> str:
 
 
 def dataset_title(name: str) -> str:
-    return {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "digits": "digits"}.get(name, name)
+    titles = {
+        "mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "shakespeare": "Shakespeare's plays",
+        "chorales": "Bach's chorales",
+    }  # fmt: skip
+    return titles.get(name, name)
 
 
 # --- what differs, and what does not ------------------------------------------------------------

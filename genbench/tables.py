@@ -256,14 +256,20 @@ def final_rows(
 
 
 def relative_scale(
-    metrics: pd.DataFrame, cells: pd.DataFrame, metric: str, split: str = "test"
+    metrics: pd.DataFrame,
+    cells: pd.DataFrame,
+    metric: str,
+    split: str = "test",
+    *,
+    space: str = "classifier",
+    one: str = "pixel-gaussian",
 ) -> pd.DataFrame:
     """The final value of a metric on a split, on the scale where the real train split is 0 and the
-    per-pixel Gaussian 1 (each the mean over its seeds), beside the value itself.
+    control `one` is 1 (each the mean over its seeds), beside the value itself.
 
     Columns: those of `cells`, `value` and `relative`. Cells without a value keep NaN.
     """
-    final = final_rows(metrics, metric, split)
+    final = final_rows(metrics, metric, split, space)
     merged = cells.merge(final[["cell", "value"]], on="cell", how="left", validate="one_to_one")
 
     def anchor(model: str) -> pd.Series[float]:
@@ -271,5 +277,5 @@ def relative_scale(
         rows = merged[plain & (merged["model"] == model)]
         return merged["dataset"].map(rows.groupby("dataset")["value"].mean())
 
-    zero, one = anchor("train-split"), anchor("pixel-gaussian")
-    return merged.assign(relative=(merged["value"] - zero) / (one - zero))
+    low, high = anchor("train-split"), anchor(one)
+    return merged.assign(relative=(merged["value"] - low) / (high - low))
