@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 
-from genbench.metrics.measured import Measured, proportion
-from genbench.models.interface import Model, Reconstructs
+from genbench.metrics.measured import Measured, mean, proportion
+from genbench.models.interface import HasMeasuredPosterior, Model, Reconstructs
 from genbench.scoring import SUPPORTS, Judge, Score, batches
 from genbench.suite import Cell
+from genbench.training import seeded
 
 QUICK_METRICS = ("fd", "kid", *SUPPORTS)
 """What `scoring.quick_scores` gives in a space without classes."""
@@ -33,6 +35,8 @@ def model_scores(
         real = getattr(judge.data, split).rows
         accuracy = reconstruction(cell, model, real, device)
         yield split, len(real), Score("token_accuracy", "", accuracy)
+        yield split, len(real), Score("rate", "", rate(cell, model, real, split, device))
+        yield split, len(real), Score("active_units", "", active_units(model, real, device))
 
 
 @torch.inference_mode()
@@ -44,6 +48,29 @@ def reconstruction(cell: Cell, model: Model, rows: np.ndarray, device: str) -> M
     for batch in batches(rows, cell.sample.batch_size, device):
         right += int((model.reconstruct(batch) == batch).sum())
     return proportion(right, rows.size)
+
+
+NO_POSTERIOR = "the model has no posterior"
+
+
+@torch.inference_mode()
+def rate(cell: Cell, model: Model, rows: np.ndarray, split: str, device: str) -> Measured | str:
+    """Mean over rows of KL(q(z|x) || p(z)), nats; the interval is over rows."""
+    if not isinstance(model, HasMeasuredPosterior):
+        return NO_POSTERIOR
+    generator = seeded(device, cell.seed, "rate", split)
+    parts = batches(rows, cell.sample.batch_size, device)
+    rates = torch.cat([model.elbo_terms(batch, generator)[1] for batch in parts])
+    return mean(rates.cpu().double().numpy())
+
+
+@torch.inference_mode()
+def active_units(model: Model, rows: np.ndarray, device: str) -> Measured | str:
+    """Latent dimensions in use (Burda et al. 2016, section 5.2), over all of the rows."""
+    if not isinstance(model, HasMeasuredPosterior):
+        return NO_POSTERIOR
+    found = model.active_units(torch.from_numpy(rows).to(device))
+    return Measured(float(found), math.nan, math.nan)
 
 
 def outcome(judge: Judge, scores: Iterable[Score]) -> tuple[str, str]:

@@ -15,7 +15,7 @@ class MetricInfo:
     needs: what it is computed from: "space" (features of samples, in every feature space),
     "classes" (what the data set's classifier says of samples), "pixels", "tokens", "text", "music",
     "train" (samples beside the training rows), or a thing that a model must be able to do:
-    "likelihood", "reconstruction", "conditioning".
+    "likelihood", "reconstruction", "posterior", "conditioning".
     interval: the finite set that the interval is about, the others being fixed; empty where there
     is no interval.
     """
@@ -116,6 +116,11 @@ SEQUENCE_METRICS: dict[str, MetricInfo] = {
     "distinct_rows": MetricInfo(1, None, "share of samples", "tokens", "Samples unlike all others"),
     "token_accuracy": MetricInfo(
         1, True, "share of tokens", "reconstruction", "Tokens reconstructed", "tokens"
+    ),
+    # Whether a posterior says anything: both are 0 where it has collapsed to the prior.
+    "rate": MetricInfo(1, None, "nats a row", "posterior", "Rate, KL(q||p)", "real rows"),
+    "active_units": MetricInfo(
+        1, None, "latent dimensions", "posterior", "Active latent dimensions", ""
     ),
 }
 

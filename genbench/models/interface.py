@@ -98,6 +98,20 @@ class HasLatentPosterior(Protocol):
 
 
 @runtime_checkable
+class HasMeasuredPosterior(Protocol):
+    """A model whose posterior can be asked how much it says."""
+
+    def elbo_terms(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Distortion -log p(x|z) at one z from q(z|x), and rate KL(q(z|x) || p(z)), nats: two (N,)
+        for rows (N, *shape) uint8."""
+        ...
+
+    def active_units(self, rows: Tensor) -> int:
+        """Latent dimensions whose posterior mean depends on the row, for N >= 2 rows."""
+        ...
+
+
+@runtime_checkable
 class ClassConditional(Protocol):
     """A model that can be asked for images of a class."""
 
