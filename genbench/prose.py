@@ -244,6 +244,13 @@ def best(summary: pd.DataFrame, pairs: pd.DataFrame, metric: str, higher_is_bett
     return " ".join(text)
 
 
+def quoted(passages: Mapping[str, str]) -> Markdown:
+    """Texts as they are, line breaks included, each under its title."""
+    return Markdown(
+        "\n\n".join(f"**{title}**\n\n~~~text\n{text}\n~~~" for title, text in passages.items())
+    )
+
+
 # --- tables of scores --------------------------------------------------------------------------
 
 
