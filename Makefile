@@ -21,7 +21,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 all: $(VENV) ## install, run the smoke profile, build the book, say where it is
-	$(BIN)/python -m genbench.run all --profile smoke
+	$(BIN)/python -m genbench.run all --profile smoke --jobs 2
 	@$(MAKE) --no-print-directory book
 
 test: $(VENV) ## install if need be, run the whole test suite
