@@ -251,6 +251,71 @@ def quoted(passages: Mapping[str, str]) -> Markdown:
     )
 
 
+def expectations(checked: pd.DataFrame) -> Markdown:
+    """What came of the expectations that `controls.check` checked, failures by name."""
+    if checked.empty:
+        return Markdown("*No control is recorded yet, so nothing was checked.*")
+    wrong = checked[~checked["agrees"]]
+    told = f"{count(len(checked), 'expectation')} were checked, each with every seed. "
+    if wrong.empty:
+        return Markdown(told + "**All of them hold.**")
+    return Markdown(
+        told
+        + f"**{len(wrong)} of them {'fails' if len(wrong) == 1 else 'fail'}:** "
+        + "; ".join(
+            f'{METRICS[row["metric"]].title} of "{MODELS[row["control"]].title}" should be '
+            f"{row['expected']} than {say(row['train_split'])} of real training rows, and is "
+            f"{say(row['control_value'])}"
+            for row in wrong.to_dict("records")
+        )
+        + "."
+    )
+
+
+def between(places: Mapping[str, Estimate], low: str, high: str) -> Markdown:
+    """Where models are on a scale between two things, and which are clearly on one side of the
+    upper one. places: model -> its place, 0 being `low` and 1 `high`."""
+    known = {MODELS[name].title: place for name, place in places.items() if place.n}
+    if not known:
+        return Markdown("")
+    nearer = [title for title, place in known.items() if place.n > 1 and place.high < 1]
+    further = [title for title, place in known.items() if place.n > 1 and place.low > 1]
+    text = (
+        f"On the scale where {low} are 0 and {high} 1, "
+        + join(f"{title} is at {say(place)}" for title, place in known.items())
+        + ". "
+    )
+    text += (
+        f"Clearly closer to {low} than {high} are: {join(nearer)}."
+        if nearer
+        else f"None is clearly closer to {low} than {high} are."
+    )
+    if further:
+        text += f" Clearly further away: {join(further)}."
+    return Markdown(text)
+
+
+def trained_with(results: Results, names: Sequence[str], rows: str) -> pd.DataFrame:
+    """What each of these models had: parameters, steps, rows seen, FLOPs and runs, ready for
+    `Table`. rows: what a row of the data is called, such as "passages"."""
+    table = []
+    for name in names:
+        runs = results.cells[results.cells["model"] == name]
+        failed = int(runs["status"].isin(FAILED).sum())
+        table.append(
+            {
+                "model": MODELS[name].title,
+                "family": runs["family"].iloc[0],
+                "parameters": f"{runs['parameters'].iloc[0]:,}",
+                "steps": f"{runs['steps'].iloc[0]:,}",
+                f"{rows} seen": f"{runs['examples'].iloc[0]:,}",
+                "training FLOPs": say(float(runs["train_flops"].mean())),
+                "runs, failed": f"{len(runs)}, {failed}",
+            }
+        )
+    return pd.DataFrame(table)
+
+
 # --- tables of scores --------------------------------------------------------------------------
 
 

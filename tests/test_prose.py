@@ -184,3 +184,39 @@ def test_a_table_of_benchmarks_says_what_measured_it_where_and_when():
         "A CPU, 2 threads; 2026-11-27."
     )
     assert prose.benchmark_provenance(rows[:0]) == "Nothing was measured."
+
+
+def test_expectations_that_fail_are_named():
+    rows = [
+        {"metric": "fd", "control": "noise", "expected": "worse", "train_split": 1.0,
+         "control_value": 5.0, "agrees": True},
+        {"metric": "distinct_1", "control": "copier", "expected": "lower", "train_split": 0.5,
+         "control_value": 0.75, "agrees": False},
+    ]  # fmt: skip
+    checked = pd.DataFrame(rows)
+    assert prose.expectations(checked[:1]).data.endswith("**All of them hold.**")
+    told = prose.expectations(checked).data
+    assert "**1 of them fails:** Distinct-1 of" in told
+    assert "should be lower than 0.500 of real training rows, and is 0.750." in told
+    assert "nothing was checked" in prose.expectations(checked[:0]).data
+
+
+def test_places_between_two_things_are_claimed_only_where_intervals_allow():
+    places = {
+        "token-gpt": Estimate(0.5, 0.4, 0.6, 5),
+        "token-vae": Estimate(0.9, 0.7, 1.1, 5),
+        "token-gan": Estimate(3.0, 2.0, 4.0, 5),
+        "token-lstm": Estimate(math.nan, math.nan, math.nan, 0),
+    }
+    told = prose.between(places, "real passages", "n-grams").data
+    assert "GPT is at 0.50 (0.40 to 0.60)" in told
+    assert "Clearly closer to real passages than n-grams are: GPT. " in told
+    assert told.endswith("Clearly further away: WGAN-GP on tokens.")
+    assert "LSTM" not in told
+    one = prose.between({"token-gpt": Estimate(0.5, math.nan, math.nan, 1)}, "a", "b").data
+    assert "None is clearly closer" in one  # one seed has no interval
+    assert prose.between({}, "a", "b").data == ""
+
+
+def test_quoted_texts_keep_their_lines():
+    assert prose.quoted({"GPT": "To be,\n  or"}).data == "**GPT**\n\n~~~text\nTo be,\n  or\n~~~"
