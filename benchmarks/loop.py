@@ -5,8 +5,8 @@ the data set as one tensor on the device and everything that a cell has (average
 checkpoints), in the profile's own number format and layout; and by a plain loop over torchvision's
 `FashionMNIST` with `ToTensor` in a `DataLoader`, in float32 with Adam as it comes, with 0, 1 and 2
 workers, the fastest of which counts. In turn, so that the ratio of each round holds when the
-machine's speed drifts. What a loop can gain is bounded by what the network's arithmetic leaves: much
-of the convolutional one's time is arithmetic, little of the MLP's.
+machine's speed drifts. What a loop can gain is bounded by what the arithmetic leaves: much of
+the convolutional one's time is arithmetic, little of the MLP's.
 """
 
 from __future__ import annotations

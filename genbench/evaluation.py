@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from genbench.data import DATASETS
+from genbench.data import info
 from genbench.metrics import METRICS, OF_MODALITY
 from genbench.metrics.likelihood import bits, gap, iwae_bound, mean_bits
 from genbench.metrics.measured import Measured
@@ -156,7 +156,7 @@ def importance_weighted(
     k = cell.evaluation.importance_samples
     parts = batches(images, cell.sample.batch_size, device)
     nats = torch.cat([iwae_bound(model.log_weights(batch, generator, k)) for batch in parts])
-    dimensions = math.prod(DATASETS[cell.data.name].shape)
+    dimensions = math.prod(info(cell.data.name).shape)
     return mean_bits(bits(-nats, dimensions))
 
 

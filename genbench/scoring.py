@@ -88,7 +88,7 @@ class Judge:
         """Raises Unavailable, with the reason, where the user has not given its weights."""
         if space == "inception" and not self.spec.inception_sha256:
             raise Unavailable("no Inception weights were given: --inception FILE")
-        return load(space, self.data.info.name, self.device, self.inception)
+        return load(space, self.data.info.key, self.device, self.inception)
 
     def is_cold(self, split: str) -> bool:
         """Whether features of real images are yet to be computed, which takes minutes for tens of

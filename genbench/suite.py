@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from genbench.data import DATASETS
+from genbench.data import DATASETS, info, is_path
 from genbench.errors import UserError
 
 # Versions of the stages' code. Raise one when its outcome changes for the same specification:
@@ -75,7 +75,12 @@ class DataSpec(Spec):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in DATASETS:
+        if is_path(name):
+            try:
+                info(name)
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        elif name not in DATASETS:
             raise ValueError(unknown("data set", name, DATASETS))
         return name
 
@@ -83,9 +88,14 @@ class DataSpec(Spec):
     @classmethod
     def _of_rows_apart(cls, held_out: float, context: ValidationInfo) -> float:
         name = context.data.get("name")
-        if held_out and name and DATASETS[name].modality != "images":
+        if held_out and name and info(name).modality != "images":
             raise ValueError(f"training rows of {name} overlap, so none can be held out at random")
         return held_out
+
+    @property
+    def label(self) -> str:
+        """How cells and tables call it: a path by its last part and the hash of its content."""
+        return info(self.name).name
 
     @property
     def variant(self) -> str:
@@ -97,7 +107,8 @@ class DataSpec(Spec):
     def content(self) -> dict[str, Any]:
         """What decides which images are trained on, for keys: a share of 0 held out is left out,
         so that keys from before there was such a share stay as they were."""
-        return self.model_dump(exclude=set() if self.held_out else {"held_out"})
+        content = self.model_dump(exclude=set() if self.held_out else {"held_out"})
+        return content | {"name": self.label}
 
 
 class ModelSpec(Spec):
@@ -228,7 +239,7 @@ class Cell(Spec):
         def full(name: str, variant: str) -> str:
             return f"{name}[{variant}]" if variant else name
 
-        data = full(self.data.name, self.data.variant)
+        data = full(self.data.label, self.data.variant)
         model = full(self.model.name, self.variant)
         return f"{self.modality}/{data}/{model}/s{self.seed}"
 
@@ -247,7 +258,7 @@ class Cell(Spec):
             {
                 "version": TRAIN_VERSION,
                 "data": self.data.content,
-                "data_fingerprint": DATASETS[self.data.name].fingerprint,
+                "data_fingerprint": info(self.data.name).fingerprint,
                 "model": self.model.name,
                 "model_version": MODELS[self.model.name].version,
                 "settings": settings,
@@ -370,7 +381,7 @@ class Grid(Spec):
                 seed=seed,
             )
             for data in self.datasets
-            if data.name in scale.datasets
+            if data.name in scale.datasets or is_path(data.name)
             for model in self.models
             if model.name not in scale.leave_out
             for seed in range(seeds)
@@ -441,9 +452,9 @@ class Suite(Spec):
     def _of_one_modality(cls, grids: tuple[Grid, ...], context: ValidationInfo) -> tuple[Grid, ...]:
         modality = context.data.get("modality")
         for name in (data.name for grid in grids for data in grid.datasets):
-            if modality and DATASETS[name].modality != modality:
+            if modality and info(name).modality != modality:
                 raise ValueError(
-                    f"data set '{name}' is {DATASETS[name].modality}, and the suite's modality is "
+                    f"data set '{name}' is {info(name).modality}, and the suite's modality is "
                     f"{modality}"
                 )
         return grids

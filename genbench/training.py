@@ -26,7 +26,7 @@ from torch.nn.functional import pad
 from torch.optim.swa_utils import AveragedModel
 
 from genbench.cost import Meter, Usage
-from genbench.data import DATASETS, Data
+from genbench.data import Data, info
 from genbench.data.music import draw_semitones, transpose
 from genbench.errors import UserError
 from genbench.models import build
@@ -81,7 +81,7 @@ class StagePlan:
 def members(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training split that the cell learns from, and those that are held out of it:
     of the declared fraction, a random part that is the same for every model and seed."""
-    n = max(1, math.floor(DATASETS[cell.data.name].sizes["train"] * cell.data.fraction))
+    n = max(1, math.floor(info(cell.data.name).sizes["train"] * cell.data.fraction))
     held_out = min(n - 1, round(n * cell.data.held_out))
     order = np.random.default_rng(HELD_OUT_SEED).permutation(n)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
@@ -121,7 +121,7 @@ def plan_stages(cell: Cell, model: Model) -> list[StagePlan]:
 def new_model(cell: Cell, device: str) -> Model:
     """The cell's model, initialised from the cell's seed, on the device."""
     torch.manual_seed(derive_seed(cell.seed, "initialise"))
-    model = build(cell.model, DATASETS[cell.data.name])
+    model = build(cell.model, info(cell.data.name))
     if cell.train.channels_last:
         model = model.to(memory_format=torch.channels_last)
     return model.to(device)

@@ -1,9 +1,15 @@
-"""Real data, checked by checksums before use: `DATASETS`, `load(name)` and `fetch(names)`."""
+"""Real data, checked before use: `DATASETS`, `info(name)`, `load(name)` and `fetch(names)`.
+
+A name is a key of DATASETS or a path: of a UTF-8 file or a folder of them, which is text, or of a
+JSON file of chorales (see `music.load_music`)."""
 
 from __future__ import annotations
 
 import difflib
+import functools
+import os
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 from genbench.data import descriptions, music, sources, text
@@ -14,7 +20,7 @@ from genbench.data.music import MUSIC_DATASETS, load_music
 from genbench.data.text import TEXT_DATASETS
 from genbench.errors import UserError
 
-__all__ = ["DATASETS", "Data", "DatasetInfo", "Split", "fetch", "info", "load"]
+__all__ = ["DATASETS", "Data", "DatasetInfo", "Split", "fetch", "info", "is_path", "load"]
 
 DATASETS: dict[str, DatasetInfo] = {
     **IMAGE_DATASETS,
@@ -30,10 +36,30 @@ UNITS = {"images": "images", "text": "passages", "music": "windows"}
 
 
 def info(name: str) -> DatasetInfo:
-    """What is known of data set `name` without loading it; UserError for an unknown name."""
-    if name not in DATASETS:
-        raise _unknown(name, DATASETS)
-    return DATASETS[name]
+    """What is known of data set `name`, of ours without loading it; UserError for an unknown name,
+    and for a path as `load` does."""
+    if name in DATASETS:
+        return DATASETS[name]
+    if is_path(name):
+        return _info_of_path(name)
+    raise _unknown(name, DATASETS)
+
+
+def is_path(name: str) -> bool:
+    """Whether a name that is not in DATASETS is taken for a path: it has a separator or ends like a
+    file's."""
+    return name not in DATASETS and (os.sep in name or bool(Path(name).suffix))
+
+
+@functools.cache  # a file is taken not to change while a process runs
+def _info_of_path(path: str) -> DatasetInfo:
+    return load(path).info
+
+
+def _modality(name: str) -> str:
+    if is_path(name):
+        return "music" if Path(name).suffix == ".json" else "text"
+    return info(name).modality
 
 
 def _unknown(name: str, known: Collection[str]) -> UserError:
@@ -44,7 +70,7 @@ def _unknown(name: str, known: Collection[str]) -> UserError:
 
 def load(name: str) -> Data:
     """The splits of data set `name`; UserError if it is unknown, damaged or nowhere to be had."""
-    data: Data = LOADERS[info(name).modality](name)
+    data: Data = LOADERS[_modality(name)](name)
     return data
 
 
@@ -61,7 +87,7 @@ def fetch(names: Iterable[str] | None = None) -> list[dict[str, Any]]:
         known = info(name)
         source, path, status, reason = "", "", "ok", ""
         try:
-            source, kept = OBTAINERS[known.modality](name)
+            source, kept = ("yours", name) if known.path else OBTAINERS[known.modality](name)
             path = str(kept)
         except sources.Unavailable as error:
             if names is not None:

@@ -205,6 +205,7 @@ def _info(
         source=text.source,
         fingerprint=hashlib.sha256(rule.encode()).hexdigest(),
         separators=separators,
+        path=text.path,
     )
 
 

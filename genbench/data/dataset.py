@@ -21,6 +21,7 @@ class DatasetInfo:
     `classes` classes. `fingerprint` is a sha256 hex digest over the content of the files and the
     version of the rule that makes rows and splits of them, so it changes when, and only when, the
     arrays can. `separators`: the tokens of text that are in no word, spaces and line breaks.
+    `path`: of a user's file or folder; empty for a data set of ours.
     """
 
     name: str
@@ -34,6 +35,12 @@ class DatasetInfo:
     source: str
     fingerprint: str
     separators: tuple[int, ...] = ()
+    path: str = ""
+
+    @property
+    def key(self) -> str:
+        """What `genbench.data.load` takes for it."""
+        return self.path or self.name
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -20,11 +20,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import reprlib
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
@@ -90,7 +91,9 @@ Pieces = dict[str, np.ndarray]
 """Name -> grid int8 (T, 4)."""
 
 
-def _info(name: str, sizes: Mapping[str, int], licence: str, source: str, key: str) -> DatasetInfo:
+def _info(
+    name: str, sizes: Mapping[str, int], licence: str, source: str, key: str, path: str = ""
+) -> DatasetInfo:
     windows = f"{STEPS} steps, {BAR} apart in training"
     return DatasetInfo(
         name=name,
@@ -103,6 +106,7 @@ def _info(name: str, sizes: Mapping[str, int], licence: str, source: str, key: s
         licence=licence,
         source=source,
         fingerprint=hashlib.sha256(f"{key} {windows}".encode()).hexdigest(),
+        path=path,
     )
 
 
@@ -143,7 +147,10 @@ def load_music(name: str) -> MusicData:
     _check_leaks(splits, path)
     sizes = {split: len(_windows(split, pieces)) for split, pieces in splits.items()}
     key = f"json {sources.sha256(content)}"
-    return _data(_info(name, sizes, "the file's own", f"the file {path}", key), splits, {})
+    made = _info(name, sizes, "the file's own", f"the file {path}", key, path=name)
+    # So that results of other content never meet under one name.
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "music"
+    return _data(replace(made, name=f"{stem}-{made.fingerprint[:8]}"), splits, {})
 
 
 def obtain(name: str) -> tuple[str, Path]:

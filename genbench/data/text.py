@@ -52,6 +52,7 @@ class TextInfo:
     licence: str
     source: str
     fingerprint: str
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _of_path(path: Path) -> TextData:
         source=str(path),
     )
     name = f"{data.info.name}-{data.info.fingerprint[:8]}"
-    return replace(data, info=replace(data.info, name=name))
+    return replace(data, info=replace(data.info, name=name, path=str(path)))
 
 
 def _of_parts(name: str, parts: Iterable[Sequence[str]], *, licence: str, source: str) -> TextData:

@@ -187,7 +187,7 @@ def identity(cell: Cell, suites: list[str], profile: str, directory: RunDirector
         "family": MODELS[cell.model.name].family,
         "model": cell.model.name,
         "variant": cell.variant,
-        "dataset": cell.data.name,
+        "dataset": cell.data.label,
         "data_variant": cell.data.variant,
         "seed": cell.seed,
         "specification": cell.model_dump(mode="json"),

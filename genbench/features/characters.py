@@ -17,7 +17,6 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from torch import Tensor, nn
 
 from genbench.data.characters import load_characters
-from genbench.data.dataset import DatasetInfo
 from genbench.features import Extractor
 from genbench.features.spaces import CHARACTERS_DIMENSION, CHARACTERS_STRINGS, SpaceInfo
 
@@ -42,19 +41,17 @@ class Strings(nn.Module):
         return torch.from_numpy(counts).float().to(self.device), None
 
 
-def load_extractor(
-    known: SpaceInfo, data: DatasetInfo, device: str | torch.device = "cpu"
-) -> Extractor:
+def load_extractor(known: SpaceInfo, dataset: str, device: str | torch.device = "cpu") -> Extractor:
     """The space for rows of characters of a data set of text. Raises as `load_characters` does."""
-    alphabet = load_characters(data.name).alphabet
+    data = load_characters(dataset)
     return Extractor(
         name=known.name,
         sha256=known.sha256,
         dimension=known.dimension,
-        prepare=lambda rows, levels: [alphabet.decode(row) for row in rows.cpu().numpy()],
+        prepare=lambda rows, levels: [data.alphabet.decode(row) for row in rows.cpu().numpy()],
         network=Strings(torch.device(device)),
         device=torch.device(device),
         batch_size=BATCH_SIZE,
-        shape=data.shape,
-        levels=data.levels,
+        shape=data.info.shape,
+        levels=data.info.levels,
     )

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from genbench.data import wheels
 from genbench.data.characters import load_characters
-from genbench.data.dataset import DatasetInfo
 from genbench.data.sources import cache_root
 from genbench.features import Extractor
 from genbench.features.spaces import (
@@ -101,21 +100,21 @@ class Sentences(torch.nn.Module):
         return encode(texts, self.device), None
 
 
-def load_extractor(data: DatasetInfo, device: str | torch.device = "cpu") -> Extractor:
+def load_extractor(dataset: str, device: str | torch.device = "cpu") -> Extractor:
     """The space for rows of characters of a data set of text, on `device`. Raises as `features`
     does, and as `load_characters` does."""
-    alphabet = load_characters(data.name).alphabet
+    data = load_characters(dataset)
     network()  # what cannot be had is said now
     return Extractor(
         name=MINILM,
         sha256=MINILM_SHA256,
         dimension=MINILM_DIMENSION,
-        prepare=lambda rows, levels: [alphabet.decode(row) for row in rows.cpu().numpy()],
+        prepare=lambda rows, levels: [data.alphabet.decode(row) for row in rows.cpu().numpy()],
         network=Sentences(torch.device(device)),
         device=torch.device(device),
         batch_size=BATCH_SIZE,
-        shape=data.shape,
-        levels=data.levels,
+        shape=data.info.shape,
+        levels=data.info.levels,
     )
 
 

@@ -176,11 +176,11 @@ def load(
     if space == "minilm":
         from genbench.features import minilm
 
-        return minilm.load_extractor(info(dataset), device)
+        return minilm.load_extractor(dataset, device)
     if space == "characters":
         from genbench.features import characters
 
-        return characters.load_extractor(known, info(dataset), device)
+        return characters.load_extractor(known, dataset, device)
     if space == "chorales":
         from genbench.features import chorales
 

@@ -98,7 +98,9 @@ def prdc(
     nearest_sample = torch.full((m,), math.inf, device=x.device)
     realism = torch.empty(n, dtype=torch.float64, device=x.device)
     median = reference.support.median()
-    squared_curvature = torch.where(reference.support <= median, 1 / reference.support, math.inf)
+    # A radius of zero may be minus zero by rounding, whose reciprocal is minus infinity.
+    curvatures = 1 / reference.support.abs()
+    squared_curvature = torch.where(reference.support <= median, curvatures, math.inf)
     # Above zero also where all real images are equal.
     least = EQUAL * float(phi_r.square().sum(1).mean()) + torch.finfo(phi_r.dtype).tiny
     memory = block_memory(phi_r)

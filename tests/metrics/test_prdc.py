@@ -226,3 +226,16 @@ def test_a_surface_that_float32_cannot_resolve_is_decided_in_float64(side):
     assert expected == 1 if side < 0 else expected < 1
     found = prdc(torch.from_numpy(samples), manifold(torch.from_numpy(real)))
     assert found.precision.value == expected
+
+
+def test_a_few_real_images_that_are_equal_leave_realism_defined():
+    # By rounding, the squared distance of equal rows far from the centre can be minus zero.
+    generator = torch.Generator().manual_seed(0)
+    real = 12 * torch.randn(28, 64, generator=generator)
+    real[:8] = real[0]
+    found = prdc(12 * torch.randn(40, 64, generator=generator), manifold(real))
+    assert torch.isfinite(found.realism_per_sample).all()
+    minus = manifold(real)
+    minus.support[minus.support == 0] = -0.0
+    again = prdc(12 * torch.randn(40, 64, generator=generator), minus)
+    assert torch.isfinite(again.realism_per_sample).all()
