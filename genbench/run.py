@@ -219,8 +219,7 @@ def is_done(record: dict[str, Any] | None, cell: Cell, device: str) -> bool:
 
 def run_cells(args: argparse.Namespace, target: str) -> int:
     """`all` and suites: run what is not done yet, rebuild the tables, say what came of it."""
-    if args.jobs < 1:
-        raise UserError(f"--jobs {args.jobs}: at least 1 cell is run at a time")
+    check_jobs(args.jobs)
     device = choose_device(args.device)
     profile_name, profile = choose_profile(args.profile, args.device, device)
     work = choose_cells(args, target, profile)
@@ -291,6 +290,11 @@ def run_cells(args: argparse.Namespace, target: str) -> int:
     return 1 if any(row["status"] == "crashed" for row in rows) else 0
 
 
+def check_jobs(jobs: int) -> None:
+    if jobs < 1:
+        raise UserError(f"--jobs {jobs}: at least 1 cell is run at a time")
+
+
 def join_suites(results: Path, record: dict[str, Any], suites: Sequence[str]) -> None:
     """Note in the record of a cell that was run for other suites that it belongs to these, too."""
     from genbench.records import write_record
@@ -357,14 +361,16 @@ def show_plan(args: argparse.Namespace, target: str) -> int:
     records = existing_records(results)
     done = {name for name, (cell, _) in work.items() if is_done(records.get(name), cell, device)}
     rows = plan_rows([cell for cell, _ in work.values()], records, done, device)
-    left = sum(row["seconds"] for row in rows if row["state"] == "to do")
-    total = sum(row["seconds"] for row in rows)
+    check_jobs(args.jobs)
+    left = sum(row["seconds"] for row in rows if row["state"] == "to do") / args.jobs
+    total = sum(row["seconds"] for row in rows) / args.jobs
+    at_once = f", {args.jobs} at once" if args.jobs > 1 else ""
     show(
         args,
         rows,
         {"profile": profile_name, "results": str(results), "seconds_left": left},
         f"profile {profile_name} on {device}: {len(rows)} cells, {len(rows) - len(done)} to do, "
-        f"about {duration(left)} left of {duration(total)} in all; nothing was run",
+        f"about {duration(left)} left of {duration(total)} in all{at_once}; nothing was run",
     )
     return 0
 
@@ -519,7 +525,7 @@ TRACKERS = ("tensorboard", "wandb")
 
 # Options that a command would pass over in silence.
 WITHOUT_USE = {
-    "plan": ("runs", "force", "dry_run", "jobs", *TRACKERS),
+    "plan": ("runs", "force", "dry_run", *TRACKERS),
     "status": ("runs", "force", "dry_run", "jobs", *TRACKERS),
     "tables": ("only", "seeds", "device", "runs", "force", "dry_run", "inception", "jobs",
                *TRACKERS),
