@@ -16,6 +16,7 @@ import filelock
 import pandas as pd
 
 from genbench.errors import UserError
+from genbench.metrics import METRICS as METRIC_INFO
 from genbench.provenance import clone_root
 from genbench.records import atomic, load_records, read_json, write_json
 from genbench.suite import digest, load_profiles
@@ -34,6 +35,9 @@ COSTS = ["cell", "cost", "value", "unit"]
 BENCHMARKS = ["benchmark", "what", "value", "low", "high", "n", "unit", "threads", "device_name",
               "commit", "date"]  # fmt: skip
 CURVES = ["cell", "stage", "step", "train_flops", "examples", "seconds", "name", "value"]
+
+# What metrics need that may be taken in several feature spaces.
+NEEDS_SPACE = ("space", "classes", "train")
 
 FILES = ("cells.csv", "metrics.csv", "costs.csv", "curves.parquet")
 
@@ -244,14 +248,20 @@ def final_rows(
     space: str = "classifier",
 ) -> pd.DataFrame:
     """The rows of a metric, or of all, at the end of training and of each run's own samples: one a
-    cell and metric. space: the feature space, for metrics that have one."""
+    cell and metric. space: the feature space, for metrics that are taken in several."""
     extractor = metrics["extractor"]
+    in_several = [name for name, info in METRIC_INFO.items() if info.needs in NEEDS_SPACE]
     return metrics[
         (metric is None or metrics["metric"] == metric)
         & (metrics["split"] == split)
         & (metrics["fraction"] == 1)
         & (metrics["draw"] == 0)
-        & ((extractor == "") | extractor.str.startswith(space))
+        & (
+            (extractor == "")
+            | extractor.str.startswith(space)
+            # Such as the bits of a pretrained model: what it names is no choice among spaces.
+            | ~metrics["metric"].isin(in_several)
+        )
     ]
 
 
