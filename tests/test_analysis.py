@@ -226,8 +226,15 @@ def test_positions_are_read_off_the_curves():
         for name in ("loss_D", "loss_G")
     ]  # fmt: skip
     metrics = [
-        {"cell": "a", "fraction": f, "metric": "fd", "split": "validation", "value": v}
-        for f, v in ((0.5, 3.0), (1.0, 2.0))
+        {
+            "cell": "a",
+            "fraction": f,
+            "metric": "fd",
+            "extractor": space,
+            "split": "validation",
+            "value": v,
+        }
+        for f, v, space in ((0.5, 3.0, "classifier"), (1.0, 2.0, "classifier"), (1.0, 9.0, "other"))
     ]
     results = Results(
         profile="cpu",

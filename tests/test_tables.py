@@ -14,7 +14,7 @@ import pytest
 from genbench import tables
 from genbench.errors import UserError
 from genbench.records import write_record
-from genbench.tables import CELLS, COSTS, CURVES, METRICS, build, load, relative_scale
+from genbench.tables import CELLS, COSTS, CURVES, METRICS, build, final_rows, load, relative_scale
 
 REPOSITORY = Path(__file__).parents[1]
 BUILT = ("cells.csv", "metrics.csv", "costs.csv", "curves.parquet", "manifest.json")
@@ -353,3 +353,17 @@ def test_committed_tables_are_built_from_the_committed_records(tmp_path):
 def test_committed_results_are_small():
     files = (path for path in CPU.parent.rglob("*") if path.is_file())
     assert sum(path.stat().st_size for path in files) < 20e6
+
+
+def test_a_space_is_chosen_for_metrics_that_are_taken_in_several_alone():
+    rows = [
+        {"metric": metric, "extractor": extractor, "split": "test", "fraction": 1.0, "draw": 0}
+        for metric, extractor in (
+            ("fd", "minilm-l6-v2"), ("fd", "characters-hashed-128"), ("bpd", ""),
+            ("bits_per_byte", "smollm2-135m"),
+        )
+    ]  # fmt: skip
+    found = final_rows(pd.DataFrame(rows), space="minilm")
+    assert list(zip(found["metric"], found["extractor"], strict=True)) == [
+        ("fd", "minilm-l6-v2"), ("bpd", ""), ("bits_per_byte", "smollm2-135m"),
+    ]  # fmt: skip

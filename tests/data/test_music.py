@@ -429,7 +429,8 @@ def test_a_json_file_works_in_their_place(keep):
     content["train"][0][5] = [-1, 60, 50, 40]
     path = keep(content)
     loaded = load_music(path)
-    assert loaded.info.name == path
+    assert loaded.info.name == f"own-{loaded.info.fingerprint[:8]}"
+    assert loaded.info.key == path
     assert loaded.info.shape == INFO.shape
     assert dict(loaded.info.sizes) == {"train": 4, "validation": 2, "test": 2}
     for split, key in (("train", "train"), ("validation", "valid"), ("test", "test")):
