@@ -19,7 +19,7 @@ from genbench.statistics import (
     paired_test,
     with_failures,
 )
-from genbench.tables import Results, final_rows, relative_scale
+from genbench.tables import Results, final_rows, of_space, relative_scale
 
 FAILED = ("diverged", "collapsed", "crashed")
 
@@ -245,8 +245,8 @@ def progress(results: Results, metric: str = "fd", space: str = "classifier") ->
     what had been spent by then. Fractions without a value are left out. space: the feature space,
     for a metric that has one."""
     rows = results.metrics
-    in_it = (rows["extractor"] == "") | rows["extractor"].str.startswith(space)
-    rows = rows[(rows["metric"] == metric) & (rows["split"] == "validation") & in_it]
+    wanted = (rows["metric"] == metric) & (rows["split"] == "validation")
+    rows = rows[wanted & of_space(rows, space)]
     rows = rows[["cell", "fraction", "value"]].dropna()
     cells = in_order(results.cells).drop(columns=["train_flops", "examples"])
     return cells.merge(positions(results).merge(rows, on=["cell", "fraction"]), on="cell")

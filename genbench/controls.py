@@ -11,16 +11,12 @@ import yaml
 
 from genbench.metrics import METRICS
 from genbench.models import MODELS
-from genbench.tables import Results, final_rows
+from genbench.tables import OWN_SPACE, Results, final_rows
 
 BASELINE = "train-split"
 
 # The faults that come in degrees, in the book's order.
 FAULTS = ("blur", "noise", "salt-and-pepper", "class-drop", "copies")
-
-
-# Modality -> the space whose values are checked, where a metric has several.
-SPACES = {"images": "classifier", "text": "minilm", "music": "chorales"}
 
 
 def sign_table(modality: str = "images") -> pd.DataFrame:
@@ -151,7 +147,7 @@ def check(results: Results, modality: str = "images") -> pd.DataFrame:
     plain = (all_cells["variant"] == "") & (all_cells["data_variant"] == "")
     controls = (all_cells["family"] == "control") & (all_cells["modality"] == modality)
     cells = all_cells[plain & controls]
-    final = final_rows(results.metrics, space=SPACES[modality])
+    final = final_rows(results.metrics, space=OWN_SPACE[modality])
     values = cells[["cell", "dataset", "model"]].merge(final, on="cell")
     rows = []
     for dataset, on_it in values.groupby("dataset"):

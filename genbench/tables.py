@@ -39,6 +39,9 @@ CURVES = ["cell", "stage", "step", "train_flops", "examples", "seconds", "name",
 # What metrics need that may be taken in several feature spaces.
 NEEDS_SPACE = ("space", "classes", "train")
 
+# Modality -> the space by which its runs are judged where a metric is taken in several.
+OWN_SPACE = {"images": "classifier", "text": "minilm", "music": "chorales"}
+
 FILES = ("cells.csv", "metrics.csv", "costs.csv", "curves.parquet")
 
 EXTERNAL = "external"
@@ -249,20 +252,25 @@ def final_rows(
 ) -> pd.DataFrame:
     """The rows of a metric, or of all, at the end of training and of each run's own samples: one a
     cell and metric. space: the feature space, for metrics that are taken in several."""
-    extractor = metrics["extractor"]
-    in_several = [name for name, info in METRIC_INFO.items() if info.needs in NEEDS_SPACE]
     return metrics[
         (metric is None or metrics["metric"] == metric)
         & (metrics["split"] == split)
         & (metrics["fraction"] == 1)
         & (metrics["draw"] == 0)
-        & (
-            (extractor == "")
-            | extractor.str.startswith(space)
-            # Such as the bits of a pretrained model: what it names is no choice among spaces.
-            | ~metrics["metric"].isin(in_several)
-        )
+        & of_space(metrics, space)
     ]
+
+
+def of_space(metrics: pd.DataFrame, space: str) -> pd.Series[bool]:
+    """Which rows of a table of metrics are of a feature space or of none."""
+    extractor = metrics["extractor"]
+    in_several = [name for name, info in METRIC_INFO.items() if info.needs in NEEDS_SPACE]
+    return (
+        (extractor == "")
+        | extractor.str.startswith(space)
+        # Such as the bits of a pretrained model: what it names is no choice among spaces.
+        | ~metrics["metric"].isin(in_several)
+    )
 
 
 def relative_scale(

@@ -9,12 +9,10 @@ import pandas as pd
 
 from genbench.analysis import FAILED
 from genbench.suite import Scalar
-from genbench.tables import Results, final_rows
+from genbench.tables import OWN_SPACE, Results, final_rows
 
 SUITES = {"images": "tuning", "text": "tuning-text", "music": "tuning-music"}
 """Modality -> the suite of its pilots."""
-SPACES = {"images": "classifier", "text": "minilm", "music": "chorales"}
-"""Modality -> the space of the FD by which they are judged."""
 
 
 def settings(variant: str) -> dict[str, Scalar]:
@@ -38,7 +36,7 @@ def pilots(results: Results, modality: str = "images") -> pd.DataFrame:
     a run without one."""
     cells = results.cells
     member = cells["suite"].str.split("+").map(lambda names: SUITES[modality] in names)
-    values = final_rows(results.metrics, "fd", "validation", SPACES[modality])[["cell", "value"]]
+    values = final_rows(results.metrics, "fd", "validation", OWN_SPACE[modality])[["cell", "value"]]
     table = cells[member & cells["variant"].ne("")].merge(values, on="cell", how="left")
     return table[["cell", "model", "variant", "status", "value"]].reset_index(drop=True)
 

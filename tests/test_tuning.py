@@ -60,7 +60,7 @@ def test_every_trained_model_of_the_grid_has_equally_many_pilots(modality):
     assert set(tuned) == {6}
     assert all(cell.seed == 0 for cell in pilots.cells(profile))
     assert {cell.evaluation.spaces for cell in pilots.cells(profile)} == {
-        (tuning.SPACES[modality],)
+        (tables.OWN_SPACE[modality],)
     }
 
 

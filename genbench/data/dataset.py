@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -73,6 +75,13 @@ class Data:
     def apart(self) -> int:
         """Training rows from one to the next that shares nothing with it."""
         return 1
+
+
+def named_after(path: Path, fingerprint: str, otherwise: str) -> str:
+    """The name of a user's data: the path's last part, or `otherwise`, and the first digits of the
+    fingerprint, so that results of other content never meet under one name."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().stem).strip("-._")
+    return f"{stem or otherwise}-{fingerprint[:8]}"
 
 
 def by_split(*sizes: int) -> Mapping[str, int]:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import reprlib
 import warnings
 from collections import defaultdict
@@ -35,7 +34,7 @@ import numpy as np
 from filelock import FileLock
 
 from genbench.data import score_files, sources
-from genbench.data.dataset import Data, DatasetInfo, Split
+from genbench.data.dataset import Data, DatasetInfo, Split, named_after
 from genbench.data.score_files import REST, STEPS_PER_BEAT, VOICES
 from genbench.data.sources import Unavailable
 from genbench.errors import UserError
@@ -148,9 +147,7 @@ def load_music(name: str) -> MusicData:
     sizes = {split: len(_windows(split, pieces)) for split, pieces in splits.items()}
     key = f"json {sources.sha256(content)}"
     made = _info(name, sizes, "the file's own", f"the file {path}", key, path=name)
-    # So that results of other content never meet under one name.
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "music"
-    return _data(replace(made, name=f"{stem}-{made.fingerprint[:8]}"), splits, {})
+    return _data(replace(made, name=named_after(path, made.fingerprint, "music")), splits, {})
 
 
 def obtain(name: str) -> tuple[str, Path]:

