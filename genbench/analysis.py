@@ -127,11 +127,20 @@ def leaders(summary: pd.DataFrame, *, higher_is_better: bool) -> dict[str, str]:
     return {str(data): rows["model"].iloc[0] for data, rows in models.groupby("dataset")}
 
 
-def champions(results: Results, metric: str = "fd") -> list[str]:
+def champions(
+    results: Results,
+    metric: str = "fd",
+    *,
+    space: str = "classifier",
+    one: str = "pixel-gaussian",
+) -> list[str]:
     """The best model of each family, in the register's order: the one that comes closest to real
-    images on the *validation* split, by the mean over data sets and seeds of the place between
-    train split and per-pixel Gaussian; models with failed runs behind those without."""
-    table = in_order(relative_scale(results.metrics, results.cells, metric, "validation"))
+    data on the *validation* split, by the mean over data sets and seeds of the place between train
+    split and the control `one`; models with failed runs behind those without. space: the feature
+    space, for a metric that has one."""
+    table = in_order(
+        relative_scale(results.metrics, results.cells, metric, "validation", space=space, one=one)
+    )
     table = table[table["family"] != "control"]
     if table.empty:
         return []
