@@ -228,16 +228,22 @@ def by_task(
 
 def positions(results: Results) -> pd.DataFrame:
     """One row a cell and evaluated fraction of its budget: `fraction`, and what had been spent by
-    then as `train_flops`, `examples` and `seconds`, read off the training curves."""
+    then as `train_flops`, `examples` and `seconds`, read off the training curves.
+
+    seconds: of work, as the cost `train_seconds`; curves have wall times, so it is that total times
+    the share of the wall time that had passed. NaN where the total was not recorded.
+    """
     rows = []
     cells = results.cells[results.cells["family"] != "control"]
     fractions = results.metrics.groupby("cell")["fraction"].unique()
     curves = dict(list(results.curves.groupby("cell")))
+    work = costs(results, "train_seconds").set_index("cell")["value"]
     for cell in cells.to_dict("records"):
         name = cell["cell"]
         if name not in curves or name not in fractions:
             continue
         points = curves[name].drop_duplicates("train_flops").sort_values("train_flops")
+        points = points.assign(seconds=points["seconds"] / points["seconds"].iloc[-1] * work[name])
         for fraction in sorted(fractions[name]):
             flops = min(fraction * cell["budget_flops"], cell["train_flops"])
             spent = {

@@ -55,7 +55,7 @@ FAMILY_TITLES = {
 AXES = {
     "train_flops": "training FLOPs",
     "examples": "images seen (repeats included)",
-    "seconds": "wall time of training in seconds",
+    "seconds": "seconds of work on training",
 }
 
 
@@ -161,7 +161,6 @@ def quality_versus_compute(
     metric: str = "fd",
     label: str = "FD",
     against: str = "train_flops",
-    timed: Sequence[str] | None = None,
     space: str = "classifier",
     dotted: str = "pixel-gaussian",
 ) -> Figure:
@@ -169,13 +168,10 @@ def quality_versus_compute(
     are means over seeds, bands their 95% t intervals, pale lines the other families' models. Dashed
     is the real training split, dotted the control of that name.
 
-    against: a key of AXES. timed: cells whose seconds may be shown (all by default). space: the
-    feature space, for a metric that has one.
+    against: a key of AXES. space: the feature space, for a metric that has one.
     """
     table = progress(results, metric, space)
     table = table[table["dataset"] == dataset]
-    if against == "seconds" and timed is not None:
-        table = table[table["cell"].isin(timed)]
     controls = final(results, metric, "validation", space)
     controls = controls[controls["dataset"] == dataset]
     there = [name for name in models(results) if name in set(table["model"])]

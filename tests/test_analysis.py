@@ -225,6 +225,7 @@ def test_positions_are_read_off_the_curves():
         for i, (f, e, t) in enumerate([(10.0, 5.0, 1.0), (98.0, 49.0, 9.8)])
         for name in ("loss_D", "loss_G")
     ]  # fmt: skip
+    costs = [{"cell": "a", "cost": "train_seconds", "value": 4.9, "unit": "s"}]
     metrics = [
         {
             "cell": "a",
@@ -240,7 +241,7 @@ def test_positions_are_read_off_the_curves():
         profile="cpu",
         cells=pd.DataFrame(cells, columns=CELLS),
         metrics=pd.DataFrame(metrics, columns=METRICS),
-        costs=pd.DataFrame(columns=COSTS),
+        costs=pd.DataFrame(costs, columns=COSTS),
         curves=pd.DataFrame(curves, columns=CURVES),
         manifest={},
         folder=Path(),
@@ -248,5 +249,6 @@ def test_positions_are_read_off_the_curves():
     table = analysis.progress(results)
     assert table["train_flops"].tolist() == [50.0, 98.0]
     assert table["examples"].tolist() == [25.0, 49.0]
-    assert table["seconds"].tolist() == pytest.approx([5.0, 9.8])
+    # Half of what it took to do the work, which is less than the wall time of a busy machine.
+    assert table["seconds"].tolist() == pytest.approx([2.5, 4.9])
     assert table["value"].tolist() == [3.0, 2.0]
