@@ -54,7 +54,7 @@ def choose_protocol(dataset: str, profile: str = "auto") -> Protocol:
     has it, so that samples meet the protocol of the committed results. Raises UserError for an
     unknown profile or data set.
     """
-    from genbench.text_scoring import N_SAMPLES
+    from genbench.external_text import N_SAMPLES
 
     is_text = dataset in TEXT_DATASETS
     if not is_text and dataset not in DATASETS:
@@ -218,7 +218,8 @@ def _of_text(
 ) -> Appraisal:
     """`appraise` for a file of text and a data set of text."""
     from genbench.data.text import load_text
-    from genbench.text_scoring import TRAIN_PASSAGES, load_text_samples, score_text
+    from genbench.external_text import load_text_samples
+    from genbench.text_scoring import TRAIN_PASSAGES, score_text
 
     samples, notes = load_text_samples(path, n)
     report(

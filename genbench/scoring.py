@@ -35,7 +35,7 @@ from genbench.metrics.classifier import (
 from genbench.metrics.distinct import distinct_samples
 from genbench.metrics.frechet import fd, fd_infinity
 from genbench.metrics.kernel import kernel_distance, mmd_rbf
-from genbench.metrics.measured import Measured
+from genbench.metrics.measured import Measured, or_reason
 from genbench.metrics.memorisation import authenticity, ct_test, distance_ratio, regions
 from genbench.metrics.neighbours import nearest, nearest_other
 from genbench.metrics.prdc import prdc
@@ -165,11 +165,10 @@ def quick_scores(
     if size < spec.kid_subset_size:
         kid = kid._replace(flag=f"subsets of {size}, not {spec.kid_subset_size}")
     yield Score("kid", name, kid)
-    try:
-        support = prdc(x, real.manifold)
-        yield from (Score(metric, name, getattr(support, metric)) for metric in SUPPORTS)
-    except ValueError as error:  # too few samples
-        yield from (Score(metric, name, str(error)) for metric in SUPPORTS)
+    support = or_reason(lambda: prdc(x, real.manifold))
+    for metric in SUPPORTS:
+        result = support if isinstance(support, str) else getattr(support, metric)
+        yield Score(metric, name, result)
     logits = samples.logits
     if logits is not None:
         yield attempt("inception_score", name, lambda: inception_score(logits, seed=SEED))
@@ -196,12 +195,8 @@ def batches(rows: np.ndarray, size: int, device: str) -> tuple[Tensor, ...]:
 
 
 def attempt(metric: str, extractor: str, measure: Callable[[], Measured]) -> Score:
-    """The score, or as its reason the metric's own word that these samples are too few or too
-    odd for it."""
-    try:
-        return Score(metric, extractor, measure())
-    except ValueError as error:
-        return Score(metric, extractor, str(error))
+    """The score, or why the metric is not defined for these samples."""
+    return Score(metric, extractor, or_reason(measure))
 
 
 def memorisation_scores(

@@ -1,4 +1,4 @@
-"""Scoring of text: how a file is read, what is refused, and that controls come out in order."""
+"""Scoring of text: what is refused, and that controls come out in order."""
 
 from __future__ import annotations
 
@@ -7,96 +7,17 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from genbench import text_scoring
 from genbench.data.sources import Unavailable
 from genbench.data.text import passages
-from genbench.errors import UserError
 from genbench.features import smollm2
 from genbench.metrics import TEXT_METRICS
 from genbench.metrics.measured import Measured
 from genbench.suite import EvaluationSpec
-from genbench.text_scoring import (
-    character_js,
-    distinct,
-    load_text_samples,
-    longest_copies,
-    score_text,
-)
+from genbench.text_scoring import score_text
 
 COSTLY = {"self_bleu", "bits_per_byte"}
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(content):
-        path = tmp_path / "samples.txt"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
-def test_blocks_are_samples_where_there_are_any_and_lines_elsewhere(write):
-    assert load_text_samples(write("a\nb\n\nc\n"))[0] == ["a\nb", "c"]
-    samples, notes = load_text_samples(write("a\r\nb\r\nc"))
-    assert samples == ["a", "b", "c"]
-    assert any("3 lines" in note for note in notes)
-
-
-def test_what_is_done_to_samples_is_noted(write):
-    samples, notes = load_text_samples(write("x" * 300 + "\nb\nb\nc"), n=3)
-    assert [len(sample) for sample in samples] == [256, 1, 1]
-    assert any("first 3 of 4" in note for note in notes)
-    assert any("1 of 3 samples were cut" in note for note in notes)
-    assert any("1 of 3 samples repeat" in note for note in notes)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is empty or blank"),
-        (b" \n\n", "is empty or blank"),
-        (b"one line", "holds one sample"),
-        (b"a\nb\0c", "is binary .byte 3 is NUL"),
-        (b"a\nb\xff", "is not UTF-8 .byte 3 is 0xff"),
-    ],
-)
-def test_what_cannot_be_read_is_refused_in_one_line(write, content, message):
-    with pytest.raises(UserError, match=message) as error:
-        load_text_samples(write(content))
-    assert "\n" not in str(error.value)
-
-
-def test_a_path_that_is_no_file_is_refused(tmp_path):
-    for path in (tmp_path, tmp_path / "none.txt"):
-        with pytest.raises(UserError, match=path.name):
-            load_text_samples(path)
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.lists(st.text("ab c", min_size=1, max_size=12), min_size=1, max_size=4), st.text("ab c"))
-def test_the_longest_copy_is_that_of_plain_search(samples, text):
-    def plain(sample):
-        lengths = range(len(sample), 0, -1)
-        starts = ((n, i) for n in lengths for i in range(len(sample) - n + 1))
-        return next((n for n, i in starts if sample[i : i + n] in text), 0)
-
-    assert longest_copies(samples, text).tolist() == [plain(sample) for sample in samples]
-
-
-def test_distinct_n_counts_types_over_tokens():
-    assert distinct(["a b a", "A b"], 1).value == pytest.approx(2 / 5)
-    assert distinct(["a b a", "a b"], 2).value == pytest.approx(2 / 3)
-    with pytest.raises(ValueError, match="hold 3 words"):
-        distinct(["a b", "c d"], 3)
-
-
-def test_the_distance_of_characters_is_0_for_the_same_text_and_1_for_another_alphabet():
-    assert character_js(["abcdabcd"], "abcdabcd").value == pytest.approx(0, abs=1e-7)
-    assert character_js(["aaaaaa", "aaaaa"], "bbbbbbb").value == pytest.approx(1)
 
 
 def test_controls_come_out_in_the_order_they_must(little_shakespeare):
@@ -186,4 +107,3 @@ def test_too_few_blank_or_too_many_samples_are_refused(little_shakespeare):
         score_text(["a", " "], data)
     with pytest.raises(ValueError, match="test split holds"):
         score_text(["x" * 256] * 5000, data)
-    assert np.isfinite(text_scoring.N_SAMPLES)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy import stats
 
 from genbench.metrics.checks import Array
+
+T = TypeVar("T")
 
 Z = float(stats.norm.ppf(0.975))
 """Half-width of a 95% normal interval, in standard errors."""
@@ -53,3 +56,12 @@ def proportion(count: float, n: int, flag: str = "") -> Measured:
     # Exact at the ends, where rounding could put the interval beside the value.
     low, high = (0.0 if count == 0 else middle - half), (1.0 if count == n else middle + half)
     return Measured(p, low, high, flag)
+
+
+def or_reason(compute: Callable[[], T]) -> T | str:
+    """What is computed, or the metric's own word that these samples are too few or too odd for it:
+    the text of its ValueError."""
+    try:
+        return compute()
+    except ValueError as error:
+        return str(error)

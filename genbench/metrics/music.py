@@ -14,7 +14,7 @@ import numpy as np
 
 from genbench.metrics import MUSIC_METRICS
 from genbench.metrics.checks import Array
-from genbench.metrics.measured import Measured, mean
+from genbench.metrics.measured import Measured, mean, or_reason
 from genbench.metrics.music_copies import longest_runs, longest_transposed_runs
 from genbench.metrics.music_statistics import (
     HISTOGRAMS,
@@ -55,7 +55,7 @@ def measure(samples: Array, reference: Array, pieces: Sequence[Array]) -> dict[s
         metrics[f"mean_{name}"] = functools.partial(mean, runs)
         metrics[f"longest_{name}"] = functools.partial(_maximum, runs)
     asked = (name for name, info in MUSIC_METRICS.items() if info.needs == "music")
-    return {name: _or_reason(metrics[name]) for name in asked}
+    return {name: or_reason(metrics[name]) for name in asked}
 
 
 def _runs(x: np.ndarray, pieces: Sequence[Array]) -> dict[str, np.ndarray]:
@@ -78,13 +78,6 @@ def _maximum(runs: np.ndarray) -> Measured:
 def _minus(measured: Measured, constant: float) -> Measured:
     value, low, high, flag = measured
     return Measured(value - constant, low - constant, high - constant, flag)
-
-
-def _or_reason(compute: Callable[[], Measured]) -> Measured | str:
-    try:
-        return compute()
-    except ValueError as error:
-        return str(error)
 
 
 def nats_per_step(bits_per_token: float) -> float:
