@@ -16,7 +16,6 @@ import pandas as pd
 from tabulate import tabulate
 
 from genbench.data import DATASETS, info, load
-from genbench.data.text import TEXT_DATASETS
 from genbench.errors import UserError
 from genbench.evaluation import Row, rows
 from genbench.external import load_samples
@@ -52,22 +51,21 @@ def choose_protocol(dataset: str, profile: str = "auto") -> Protocol:
 
     profile: its name, or "auto" for cpu's where that has the data set, else that of the first that
     has it, so that samples meet the protocol of the committed results. Raises UserError for an
-    unknown profile or data set.
+    unknown profile or data set, and for music.
     """
-    from genbench.external_text import N_SAMPLES
-
-    is_text = dataset in TEXT_DATASETS
-    if not is_text and dataset not in DATASETS:
-        raise UserError(unknown("data set", dataset, [*DATASETS, *TEXT_DATASETS]))
+    if dataset not in DATASETS:
+        raise UserError(unknown("data set", dataset, DATASETS))
+    modality = info(dataset).modality
+    if modality == "music":
+        raise UserError(f"{dataset} is music; samples of images and of text can be scored")
     profiles = load_profiles()
     if profile == "auto":
         order = ("cpu", *profiles)
-        profile = next(n for n in order if is_text or dataset in profiles[n].images.datasets)
+        profile = next(n for n in order if dataset in getattr(profiles[n], modality).datasets)
     if profile not in profiles:
         raise UserError(unknown("profile", profile, [*profiles, "auto"]))
-    scale = profiles[profile].images
-    n = N_SAMPLES if is_text else scale.sample.n
-    return Protocol(profile, "text" if is_text else "images", scale.evaluation, n)
+    scale = getattr(profiles[profile], modality)
+    return Protocol(profile, modality, scale.evaluation, scale.sample.n)
 
 
 @dataclass(frozen=True)
@@ -190,7 +188,7 @@ def appraise(
         if metric.needs in ("likelihood", "reconstruction")
     ]
     status, reason = outcome(judge, scores)
-    table = rows(scores, fraction=1.0, split="test", n=len(images))
+    table = rows("images", scores, fraction=1.0, split="test", n=len(images))
     return Appraisal(
         str(path), dataset, "images", protocol.profile, spec, len(images), samples.sha256,
         samples.notes, status, reason, table,
@@ -230,7 +228,11 @@ def _of_text(
         scores = score_text(samples, load_text(dataset), spec=spec, device=device)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
-    table = rows(scores, fraction=1.0, split="test", n=len(samples))
+    notes.append(
+        "distances are to as many test passages, cut to the samples' lengths: compare with other "
+        "texts that were scored so, not with the tables' own cells"
+    )
+    table = rows("text", scores, fraction=1.0, split="test", n=len(samples))
     return Appraisal(
         str(path), dataset, "text", profile, spec, len(samples), digest(samples), notes, "ok", "",
         table,

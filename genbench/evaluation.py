@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from genbench.data import info
-from genbench.metrics import METRICS, OF_MODALITY
+from genbench.data import Data, info
+from genbench.metrics import OF_MODALITY
 from genbench.metrics.likelihood import bits, gap, iwae_bound, mean_bits
 from genbench.metrics.measured import Measured
 from genbench.metrics.memorisation import membership_auc
@@ -48,6 +48,7 @@ class Evaluation:
 
 
 def rows(
+    modality: str,
     scores: Iterable[Score],
     *,
     fraction: float,
@@ -58,7 +59,7 @@ def rows(
     """Rows of metrics.csv, but for the cell, of scores of `n` samples or real images."""
     out = []
     for metric, extractor, result in ((s.metric, s.extractor, s.result) for s in scores):
-        info = METRICS[metric]
+        info = OF_MODALITY[modality][metric]
         row = {
             "fraction": fraction,
             "metric": metric,
@@ -94,7 +95,11 @@ def likelihood_rows(cell: Cell, model: Model, judge: Judge, device: str) -> Iter
         for split in ("train", "validation", "test"):
             reason = "not defined: the model has no likelihood"
             yield from rows(
-                [Score(m, "", reason) for m in names], fraction=1.0, split=split, n=None
+                cell.modality,
+                [Score(m, "", reason) for m in names],
+                fraction=1.0,
+                split=split,
+                n=None,
             )
         return
     seen, held_out = members(cell)
@@ -132,10 +137,18 @@ def likelihood_rows(cell: Cell, model: Model, judge: Judge, device: str) -> Iter
         else:
             scores.append(Score("bpd_gap", "", gap(ledger["train"], ledger[split])))
             scores.append(Score("membership_auc", "", "only within the training split"))
-        yield from rows(scores, fraction=1.0, split=split, n=len(real))
-        few = real[: cell.evaluation.importance_images]
+        yield from rows(cell.modality, scores, fraction=1.0, split=split, n=len(real))
+        few = some(real, cell.evaluation.importance_images, judge.data)
         iwae = Score("bpd_iwae", "", importance_weighted(cell, model, few, split, device))
-        yield from rows([iwae], fraction=1.0, split=split, n=len(few))
+        yield from rows(cell.modality, [iwae], fraction=1.0, split=split, n=len(few))
+
+
+def some(real: np.ndarray, n: int, data: Data) -> np.ndarray:
+    """At most `n` of the rows (N, *shape) of a split: the first images, or, of rows that are in the
+    order of a text or of pieces, some that are spread over it."""
+    if data.apart > 1:
+        return real[:: -(-len(real) // n)]
+    return real[:n]
 
 
 def nats_of_steps(model: HasLikelihood, bits: Measured | str) -> Measured | str:
@@ -197,18 +210,18 @@ def measure(
             samples = np.load(directory.samples(fraction), allow_pickle=False)
             early = samples[: cell.sample.n_intermediate]
             quick = quick_scores(judge, early, "validation")
-            out += rows(quick, fraction=fraction, split="validation", n=len(early))
+            out += rows(cell.modality, quick, fraction=fraction, split="validation", n=len(early))
         else:
             name, why = judge.extractor(judge.own).name, training.unsampled[f"{fraction:g}"]
             missing = [Score(metric, name, why) for metric in scoring.QUICK_METRICS]
-            out += rows(missing, fraction=fraction, split="validation", n=None)
+            out += rows(cell.modality, missing, fraction=fraction, split="validation", n=None)
         report((index + 1) / (len(fractions) + 1))
     if 1.0 not in training.snapshots:
-        out += rows(missing, fraction=1.0, split="test", n=None)
+        out += rows(cell.modality, missing, fraction=1.0, split="test", n=None)
         return Evaluation(training.status, training.reason, out, _since(started))
     thorough = cell.seed < cell.evaluation.thorough_seeds
     scores = list(all_scores(judge, samples, "test", members(cell)[0], thorough=thorough))
-    out += rows(scores, fraction=1.0, split="test", n=len(samples))
+    out += rows(cell.modality, scores, fraction=1.0, split="test", n=len(samples))
     model = trained_model(cell, directory, 1.0, device)
     out += model_rows(cell, model, judge, device)
     status, reason = "ok", ""
@@ -224,12 +237,12 @@ def model_rows(cell: Cell, model: Model, judge: Judge, device: str) -> list[Row]
     for again in range(1, 1 + (0 if cell.is_control else cell.evaluation.redraws)):
         images = draw(cell, model, cell.sample.n, seeded(device, cell.seed, "redraw", again))
         scores = quick_scores(judge, images, "test")
-        out += rows(scores, fraction=1.0, split="test", n=len(images), draw=again)
+        out += rows(cell.modality, scores, fraction=1.0, split="test", n=len(images), draw=again)
     with torch.inference_mode():
         out += likelihood_rows(cell, model, judge, device)
     # Outside inference mode, since a classifier may be trained.
     for split, n, score in scoring_of(cell.modality).model_scores(cell, model, judge, device):
-        out += rows([score], fraction=1.0, split=split, n=n)
+        out += rows(cell.modality, [score], fraction=1.0, split=split, n=n)
     return out
 
 

@@ -9,14 +9,11 @@ from genbench.data.text import N_CHARACTERS
 from genbench.data.text_files import read_utf8
 from genbench.errors import UserError
 
-N_SAMPLES = 1_500
-"""Samples that are scored: as many passages of 256 characters as every test split holds."""
-
 MAX_BYTES = 64 << 20
 LEAST = 2  # no metric is defined for fewer samples
 
 
-def load_text_samples(path: Path, n: int = N_SAMPLES) -> tuple[list[str], list[str]]:
+def load_text_samples(path: Path, n: int = 1_000) -> tuple[list[str], list[str]]:
     """The first `n` samples of a UTF-8 file, and one line for each thing done to them.
 
     Samples are the blocks between blank lines or, where the text has no blank line, its lines;

@@ -23,7 +23,7 @@ ATTACK, RELEASE = 0.03, 0.08  # seconds
 
 def piano_rolls(windows: Mapping[str, np.ndarray], columns: int = 2) -> Figure:
     """Windows (T, 4) of MIDI pitches, REST for silence, each under its title: a bar for each note,
-    a colour for each voice, a line at each bar of the music."""
+    a colour for each voice, a line at every 16 steps."""
     columns = min(columns, len(windows))
     rows = -(-len(windows) // columns)
     fig, axes = plt.subplots(

@@ -9,7 +9,6 @@ space, so that wrapping makes none either.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
@@ -24,7 +23,7 @@ from genbench.features.spaces import MINILM
 from genbench.metrics.frechet import fd, fd_infinity, gaussian
 from genbench.metrics.kernel import kernel_distance, median_bandwidth, mmd_rbf
 from genbench.metrics.mauve import mauve
-from genbench.metrics.measured import Measured, mean, or_reason
+from genbench.metrics.measured import Measured, maximum, mean, or_reason
 from genbench.metrics.memorisation import authenticity, ct_test, distance_ratio, regions
 from genbench.metrics.neighbours import nearest, nearest_other
 from genbench.metrics.prdc import manifold, prdc
@@ -153,8 +152,7 @@ def _text_scores(samples: Sequence[str], data: TextData) -> Iterator[Score]:
     for n in (1, 2, 3):
         yield Score(f"distinct_{n}", "", or_reason(functools.partial(distinct, flat, n)))
     copied = longest_copies(flat, train)
-    # A maximum of few has no normal limit, and a bootstrap of it none that it converges to.
-    yield Score("longest_copy", "", Measured(float(copied.max()), math.nan, math.nan))
+    yield Score("longest_copy", "", maximum(copied))
     yield Score("mean_copy", "", mean(copied))
     yield Score("character_js", "", or_reason(lambda: character_js(flat, test)))
     spoken, vocabulary = [words(s) for s in flat], frozenset(words(train))

@@ -7,7 +7,12 @@ window is uint8 (steps, 4) of symbols: 0 for silence, 1 to 46 for the pitches 36
 Splits are constants of a data set. Bach set many melodies more than once, so that pieces drawn at
 random would be tested on what was learned: whole groups of pieces that share a melody
 (`melody_groups`) go into one split. Windows of validation and test follow each other; those of
-training overlap, and begin at every bar. What is left of a piece after its last window is in none.
+training overlap, and begin at every sixteenth step of a piece. What is left of a piece after its
+last window is in none.
+
+Sixteen steps are called a bar, and counted from a piece's first step. That is the length of a
+printed bar of four quarters, and seldom its place: most chorales begin with a pickup, and some are
+in triple time.
 
 The notes are read from music21's corpus on the user's machine, kept in the cache, and never handed
 on. Of its 408 chorales 364 have exactly four parts; the other 44 have five voices, instruments
@@ -45,7 +50,7 @@ if TYPE_CHECKING:
 LOWEST, HIGHEST = 36, 81
 SYMBOLS = HIGHEST - LOWEST + 2
 STEPS = 64
-"""Length of a window: four bars of four quarters, about two phrases."""
+"""Length of a window: 16 quarters, about two phrases."""
 BAR = 16
 
 # The lowest and highest pitch of each voice in the corpus.

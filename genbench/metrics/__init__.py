@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ TEXT_METRICS: dict[str, MetricInfo] = {
     "character_js": MetricInfo(1, False, JS, "text", "Jensen-Shannon distance of 4-grams"),
     "real_words": MetricInfo(1, True, "share of words", "text", "Real words"),
     "real_types": MetricInfo(1, True, "share of different words", "text", "Real words, each once"),
-    "mauve": MetricInfo(1, True, "area under the frontier", "text", "MAUVE"),
+    "mauve": MetricInfo(2, True, "area under the frontier", "text", "MAUVE"),
     "self_bleu": MetricInfo(1, None, "BLEU, 0 to 1", "text", "Self-BLEU"),
     "bits_per_byte": MetricInfo(1, None, "bits per byte", "text", "Bits per byte, pretrained"),
 }
@@ -115,7 +115,7 @@ TEXT_METRICS: dict[str, MetricInfo] = {
 SEQUENCE_METRICS: dict[str, MetricInfo] = {
     "distinct_rows": MetricInfo(1, None, "share of samples", "tokens", "Samples unlike all others"),
     "token_accuracy": MetricInfo(
-        1, True, "share of tokens", "reconstruction", "Tokens reconstructed", "tokens"
+        2, True, "share of tokens", "reconstruction", "Tokens reconstructed", "real rows"
     ),
     # Whether a posterior says anything: both are 0 where it has collapsed to the prior.
     "rate": MetricInfo(1, None, "nats a row", "posterior", "Rate, KL(q||p)", "real rows"),
@@ -204,9 +204,11 @@ EVERYWHERE = {
     for name, info in IMAGE_METRICS.items()
     if info.needs in ("space", "train", "likelihood")
 }
+# Of rows in the order of a text or of pieces, those whose bound is weighed are spread over it.
+OF_TOKENS = EVERYWHERE | {"bpd_iwae": replace(EVERYWHERE["bpd_iwae"], version=2)}
 OF_MODALITY: dict[str, dict[str, MetricInfo]] = {
     "images": IMAGE_METRICS,
-    "text": {**EVERYWHERE, **SEQUENCE_METRICS, **TEXT_METRICS},
-    "music": {**EVERYWHERE, **SEQUENCE_METRICS, **MUSIC_METRICS},
+    "text": {**OF_TOKENS, **SEQUENCE_METRICS, **TEXT_METRICS},
+    "music": {**OF_TOKENS, **SEQUENCE_METRICS, **MUSIC_METRICS},
 }
 """Modality -> the metrics that its samples are measured by."""

@@ -58,15 +58,16 @@ def mauve(samples: Array, reference: Array, *, seed: int, scaling: float = SCALI
 def clusters(x: np.ndarray, y: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The clusters 0..k-1, int (N,) and (M,), of rows (N, D) and (M, D).
 
-    As in the paper: k-means of both sets at once, the best of five starts drawn by `seed`, on the
-    principal components that keep nine tenths of the variance, each row brought to length 1.
+    As in the authors' code: each row is brought to length 1, then k-means of both sets at once, the
+    best of five starts drawn by `seed`, on the principal components that keep nine tenths of the
+    variance.
     """
-    both = np.concatenate([x, y])
+    both = normalize(np.concatenate([x, y]))
     distinct = len(np.unique(both, axis=0))
     if distinct == 1:
         raise ValueError("samples: all rows, and all of the reference, are equal")
     k = min(max(2, round(min(len(x), len(y)) / 10)), distinct)
-    components = normalize(PCA(VARIANCE, svd_solver="full").fit_transform(both))
+    components = PCA(VARIANCE, svd_solver="full").fit_transform(both)
     k = min(k, len(np.unique(components, axis=0)))
     found = KMeans(k, n_init=5, max_iter=500, random_state=seed).fit_predict(components)
     return found[: len(x)], found[len(x) :]

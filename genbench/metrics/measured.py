@@ -58,6 +58,12 @@ def proportion(count: float, n: int, flag: str = "") -> Measured:
     return Measured(p, low, high, flag)
 
 
+def maximum(x: Array) -> Measured:
+    """The largest of values (N,), without an interval: of few it has no normal limit, and its
+    bootstrap converges to none. It rises with N, so compare at equal numbers."""
+    return Measured(float(np.asarray(x).max()), math.nan, math.nan)
+
+
 def or_reason(compute: Callable[[], T]) -> T | str:
     """What is computed, or the metric's own word that these samples are too few or too odd for it:
     the text of its ValueError."""

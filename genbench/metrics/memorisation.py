@@ -26,7 +26,7 @@ def distance_ratio(
     to_train: Array, to_held_out: Array, fresh_to_train: Array, fresh_to_other: Array
 ) -> Measured:
     """How near samples are to training images, by the measure of held-out images: 1 where they
-    treat both alike, 0 where all are copies of training images.
+    treat both alike, 0 where all are copies of those of T.
 
     The mean over samples of t(x) = d(x, T) / (d(x, T) + d(x, H)), over the same mean of held-out
     images, each left out of its own H. With d the distance to the nearest image, a training set

@@ -14,7 +14,7 @@ import numpy as np
 
 from genbench.metrics import MUSIC_METRICS
 from genbench.metrics.checks import Array
-from genbench.metrics.measured import Measured, mean, or_reason
+from genbench.metrics.measured import Measured, maximum, mean, or_reason
 from genbench.metrics.music_copies import longest_runs, longest_transposed_runs
 from genbench.metrics.music_statistics import (
     HISTOGRAMS,
@@ -53,7 +53,7 @@ def measure(samples: Array, reference: Array, pieces: Sequence[Array]) -> dict[s
         metrics[f"{name}_transposed"] = functools.partial(repetition_transposed, x, steps)
     for name, runs in _runs(x, pieces).items():
         metrics[f"mean_{name}"] = functools.partial(mean, runs)
-        metrics[f"longest_{name}"] = functools.partial(_maximum, runs)
+        metrics[f"longest_{name}"] = functools.partial(maximum, runs)
     asked = (name for name, info in MUSIC_METRICS.items() if info.needs == "music")
     return {name: or_reason(metrics[name]) for name in asked}
 
@@ -68,11 +68,6 @@ def _runs(x: np.ndarray, pieces: Sequence[Array]) -> dict[str, np.ndarray]:
         "soprano_run": longest_runs(*soprano),
         "soprano_run_transposed": longest_transposed_runs(*soprano),
     }
-
-
-def _maximum(runs: np.ndarray) -> Measured:
-    # A maximum of few has no normal limit, and a bootstrap of it none that it converges to.
-    return Measured(float(runs.max()), math.nan, math.nan)
 
 
 def _minus(measured: Measured, constant: float) -> Measured:

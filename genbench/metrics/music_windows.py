@@ -12,12 +12,13 @@ import math
 
 import numpy as np
 
+from genbench.data.music import BAR as BAR
 from genbench.metrics.checks import Array
 from genbench.metrics.measured import Measured, normal
 
 VOICES = 4
 PAIRS = tuple(zip(*itertools.combinations(range(VOICES), 2), strict=True))  # upper, lower
-BEAT, BAR = 4, 16  # sixteenths in 4/4
+BEAT = 4  # sixteenths of a quarter
 REST = -1
 HIGHEST = 127  # of MIDI
 OCTAVE = 12  # semitones

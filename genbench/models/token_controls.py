@@ -13,11 +13,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from genbench.data import DatasetInfo
+from genbench.data.music import BAR
 from genbench.errors import UserError
 from genbench.models.controls import KeptImages, Params
-
-# Sixteenth steps of a bar in common time.
-BAR = 16
 
 
 def shuffle_words(rows: Tensor, separators: Collection[int], generator: torch.Generator) -> Tensor:
@@ -46,7 +44,7 @@ def shuffle_words(rows: Tensor, separators: Collection[int], generator: torch.Ge
 
 def shuffle_bars(rows: Tensor, generator: torch.Generator) -> Tensor:
     """Rows (N, T, ...) with each row's bars of 16 steps in an order drawn at random. Steps beyond
-    the last whole bar stay at the end. Rows are taken to begin with a bar."""
+    the last whole bar stay at the end. A bar is the `BAR` of `data.music`."""
     n, length = rows.shape[:2]
     bars = length // BAR
     u = torch.rand(n, bars, generator=generator, device=rows.device)

@@ -2,7 +2,7 @@
 
 Radford et al. 2019, see `gpt`; the order of the tokens and the likelihood are in `token_sequence`,
 the parameters are the pixel GPT's. Beside the plain position embedding music needs nothing: voices
-take turns, so a position tells its voice and its place in the bar, and the embedding can learn
+take turns, so a position tells its voice and its step in the window, and the embedding can learn
 both.
 """
 

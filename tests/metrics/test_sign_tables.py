@@ -7,11 +7,9 @@ import yaml
 
 from genbench.metrics import IMAGE_METRICS, MUSIC_METRICS, TEXT_METRICS, MetricInfo
 
-# Of features and of training examples; "distinct" is of pixels, and detectors are too.
+# Of features and of training examples.
 EVERYWHERE = {
-    name: info
-    for name, info in IMAGE_METRICS.items()
-    if info.needs in ("space", "train") and name != "distinct"
+    name: info for name, info in IMAGE_METRICS.items() if info.needs in ("space", "train")
 }
 TABLES: dict[str, tuple[dict[str, MetricInfo], set[str]]] = {
     "controls_music": (
