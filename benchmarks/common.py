@@ -44,7 +44,11 @@ def record(rows: Sequence[Measurement], threads: int, *, keep: bool) -> None:
         threads=threads, device_name=origin["device_name"], commit=origin["commit"],
         date=origin["date"],
     )[tables.BENCHMARKS]  # fmt: skip
-    with atomic(FOLDER / f"{rows[0].benchmark}.csv") as path:
+    kept = FOLDER / f"{rows[0].benchmark}.csv"
+    if kept.exists():  # of what was not measured this time
+        before = pd.read_csv(kept)
+        table = pd.concat([before[~before["what"].isin(table["what"])], table])
+    with atomic(kept) as path:
         table.to_csv(path, index=False, lineterminator="\n")
     tables.build(FOLDER.parent)  # whose manifest names every file of the folder
     print(f"kept in {FOLDER}")

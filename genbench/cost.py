@@ -152,6 +152,15 @@ class Usage:
             max(self.peak_memory, other.peak_memory),
         )
 
+    def without(self, other: Usage) -> Usage:
+        """This less a part of it; the peak of memory stays."""
+        return Usage(
+            self.seconds - other.seconds,
+            self.cpu_seconds - other.cpu_seconds,
+            max(0.0, self.other_cpu_seconds - other.other_cpu_seconds),
+            self.peak_memory,
+        )
+
     @property
     def other_cpu(self) -> float:
         """Share of the machine's CPU time that other processes took, in [0, 1]. Timings with more

@@ -20,19 +20,22 @@ def plan_rows(
 ) -> list[dict[str, Any]]:
     """One row a cell: state, parameters, training FLOPs, steps, seconds, and their source.
 
-    source: "measured" from the cell's own record; "estimated" from the speed of other records of
-    the same model on the same kind of device; "guessed" from this machine's matrix-product rate.
+    source: "measured" from the cell's own record; "estimated" from other records of the same model
+    on the same kind of device: its training's speed, and the time for as many samples; "guessed"
+    from this machine's matrix-product rate.
     """
     speeds: dict[str, list[float]] = {}
-    extras: dict[str, list[float]] = {}
+    extras: dict[tuple[str, int], list[float]] = {}
     for record in records.values():
         if record["status"] == "crashed" or record["provenance"]["device"] != device:
             continue
         cost = {row["cost"]: row["value"] for row in record["costs"]}
-        seconds = cost.get("train_seconds", 0.0)
-        if seconds:
+        if seconds := cost.get("train_seconds", 0.0):
             speeds.setdefault(record["model"], []).append(record["train_flops"] / seconds)
-        extras.setdefault(record["model"], []).append(record["wall_seconds"] - seconds)
+        drawn = record["specification"]["sample"]["n"]
+        extras.setdefault((record["model"], drawn), []).append(
+            record["wall_seconds"] - cost.get("train_wall_seconds", seconds)
+        )
     shapes: dict[str, tuple[int, int, int]] = {}
     rows = []
     for cell in cells:
@@ -48,16 +51,18 @@ def plan_rows(
             )
         count, flops, steps = shapes[shape]
         model_name = cell.model.name
+        evaluation = EVALUATION_SECONDS * cell.sample.n / 10_000
         if cell.name in done:
             source, seconds = "measured", records[cell.name]["wall_seconds"]
-        elif model_name in extras:
-            extra = max(0.0, sum(extras[model_name]) / len(extras[model_name]))
-            speed = speeds.get(model_name)
+        elif model_name in speeds or (model_name, cell.sample.n) in extras:
             source = "estimated"
-            seconds = extra + (flops / (sum(speed) / len(speed)) if speed else 0.0)
+            known = extras.get((model_name, cell.sample.n))
+            seconds = max(0.0, sum(known) / len(known)) if known else evaluation
+            if speed := speeds.get(model_name):
+                seconds += flops / (sum(speed) / len(speed))
         else:
             rate = ASSUMED_UTILISATION * matmul_peak(device, cell.train.threads)
-            source, seconds = "guessed", flops / rate + EVALUATION_SECONDS * cell.sample.n / 10_000
+            source, seconds = "guessed", flops / rate + evaluation
         rows.append(
             {
                 "cell": cell.name,

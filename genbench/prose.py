@@ -256,7 +256,7 @@ def expectations(checked: pd.DataFrame) -> Markdown:
     if checked.empty:
         return Markdown("*No control is recorded yet, so nothing was checked.*")
     wrong = checked[~checked["agrees"]]
-    told = f"{count(len(checked), 'expectation')} were checked, each with every seed. "
+    told = f"{count(len(checked), 'expectation')} were checked, each with every seed that has it. "
     if wrong.empty:
         return Markdown(told + "**All of them hold.**")
     return Markdown(
@@ -340,8 +340,9 @@ def scores(
     space: str = "classifier",
 ) -> pd.DataFrame:
     """Mean and interval over seeds of final metrics: one row a data set and model, ready for
-    `Table`. A metric that has no value in any row is left out; a column says how many of the runs
-    failed, where any did. space: the feature space, for metrics that have one."""
+    `Table`. A metric that has no value in any row is left out, and one that some runs lack says how
+    many have it; a column says how many of the runs failed, where any did. space: the feature
+    space, for metrics that have one."""
     table: dict[tuple[str, str], dict[str, str]] = {}
     lost = False
     for metric in metrics:
@@ -354,7 +355,10 @@ def scores(
             )
             line["failed"] = f"{row['failed']} of {row['runs']}"
             lost = lost or bool(row["failed"])
-            line[metric_title(metric)] = say(row["estimate"], compact=True)
+            some = 0 < row["estimate"].n < row["runs"]
+            line[metric_title(metric)] = say(row["estimate"], compact=True) + (
+                f" ({count(row['estimate'].n, 'run')})" if some else ""
+            )
     columns = ["data", "model", *map(metric_title, metrics), *(["failed"] if lost else [])]
     frame = pd.DataFrame(list(table.values()), columns=columns)
     frame = frame.loc[:, [len(frame) == 0 or (frame[name] != NONE).any() for name in columns]]

@@ -70,7 +70,9 @@ def parser() -> Parser:
     p.add_argument(
         "--only", action="append", default=[], metavar="GLOB", help="cells by name; repeatable"
     )
-    p.add_argument("--seeds", type=int, metavar="N", help="seeds 0..N-1 instead of the profile's")
+    p.add_argument(
+        "--seeds", type=int, metavar="N", help="seeds 0..N-1, of a suite that has fewer all it has"
+    )
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     p.add_argument("--runs", type=Path, metavar="DIR", help="where checkpoints and samples live")
     p.add_argument("--results", type=Path, metavar="DIR", help="where records and tables go")

@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from genbench.data import DATASETS, info, is_path
 from genbench.errors import UserError
@@ -38,14 +46,28 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 SpaceName = Literal[
     "classifier", "efficientnet-lite0", "inception", "minilm", "characters", "chorales"
 ]
+# The feature spaces of each modality.
+SPACES_OF = {
+    "images": ("classifier", "efficientnet-lite0", "inception"),
+    "text": ("minilm", "characters"),
+    "music": ("chorales",),
+}
 # Which modality a way of augmenting is for.
 AUGMENTATIONS = {"shift": "images", "mirror": "images", "transpose": "music"}
 
 
 class Spec(BaseModel):
-    """A frozen specification that refuses unknown keys."""
+    """A frozen specification that refuses unknown keys, and true or false for a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_number(cls, value: Any, field: ValidationInfo) -> Any:
+        of = cls.model_fields[str(field.field_name)].annotation
+        if isinstance(value, bool) and of in (int, float):
+            raise ValueError(f"expected a number, not {str(value).lower()}")
+        return value
 
 
 def changes(cls: type[Spec], value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -124,18 +146,19 @@ class ModelSpec(Spec):
         return {**self.tuned, **self.params}
 
 
+def _ends_at_one(fractions: tuple[float, ...]) -> tuple[float, ...]:
+    if list(fractions) != sorted(set(fractions)) or not fractions or fractions[-1] != 1:
+        raise ValueError("fractions must rise strictly and end at 1")
+    return fractions
+
+
 class Budget(Spec):
     """Training FLOPs over all stages of a model, and the fractions of it that are evaluated."""
 
     train_flops: float = Field(gt=0)
-    fractions: tuple[Fraction, ...] = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)
-
-    @field_validator("fractions")
-    @classmethod
-    def _ends_at_one(cls, fractions: tuple[float, ...]) -> tuple[float, ...]:
-        if list(fractions) != sorted(set(fractions)) or not fractions or fractions[-1] != 1:
-            raise ValueError("fractions must rise strictly and end at 1")
-        return fractions
+    fractions: Annotated[tuple[Fraction, ...], AfterValidator(_ends_at_one)] = (
+        1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0,
+    )  # fmt: skip
 
 
 class TrainSpec(Spec):
@@ -150,8 +173,10 @@ class TrainSpec(Spec):
     steps over which step sizes rise from zero first. augmentation: in each step, of images: moved
     by up to 2 pixels each way, or mirrored left to right half of the time; of music: moved to
     another key, as far as voices' ranges allow.
-    early_stopping: end when the criterion, FD in the classifier's space of samples against
-    validation, has not fallen for so many checks, and keep the weights of the lowest; 0 for never.
+    A stage that learns codes has those of images as they are.
+    early_stopping: end when the criterion, FD of samples against validation in the protocol's first
+    space, has not fallen for so many checks, and keep the weights of the lowest; 0 for never. The
+    samples that checks draw are no part of the budget; their FLOPs are the cost `check_flops`.
     checks: how many checks a run has, evenly spaced over its last stage.
     dtype: of matrix products and convolutions, by autocast. channels_last: layout of images.
     compiled: by torch.compile. threads: CPU threads; they change the order of sums and so belong to
@@ -256,6 +281,7 @@ class Cell(Spec):
         settings = resolve(self.model).model_dump()  # refuses an unknown model
         return digest(
             {
+                **self._stopping(),
                 "version": TRAIN_VERSION,
                 "data": self.data.content,
                 "data_fingerprint": info(self.data.name).fingerprint,
@@ -269,6 +295,23 @@ class Cell(Spec):
                 "device": device,
             }
         )
+
+    def _stopping(self) -> dict[str, Any]:
+        """What decides where a run that may stop early does so, beside its training."""
+        if not self.train.early_stopping:
+            return {}
+        from genbench.features.spaces import space_info
+
+        space = self.evaluation.spaces[0]
+        return {
+            "stopping": {
+                "samples": self.sample.n_intermediate,
+                "batch_size": self.sample.batch_size,
+                "space": self.evaluation.inception_sha256
+                if space == "inception"
+                else space_info(space, self.data.name).sha256,
+            }
+        }
 
     def sample_key(self, device: str) -> str:
         """Hash of the trained weights' key and of all that determines the samples."""
@@ -410,7 +453,7 @@ class Protocol(Spec):
     """What a suite changes of the profile's protocol: the fractions of the budget that are
     evaluated, and fields of how many samples are drawn and how they are evaluated."""
 
-    fractions: tuple[Fraction, ...] | None = None
+    fractions: Annotated[tuple[Fraction, ...], AfterValidator(_ends_at_one)] | None = None
     sample: dict[str, Scalar] = {}
     evaluation: dict[str, Scalar | list[str]] = {}
 
@@ -481,8 +524,13 @@ class Suite(Spec):
 def spelt(settings: Mapping[str, Scalar]) -> str:
     """Settings as a cell's name has them, in the order of their names."""
     return ",".join(
-        f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in sorted(settings.items())
+        f"{k}={_short(v) if isinstance(v, float) else v}" for k, v in sorted(settings.items())
     )
+
+
+def _short(x: float) -> str:
+    """`x` in six digits, or in as many as tell it apart."""
+    return f"{x:g}" if float(f"{x:g}") == x else repr(x)
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
@@ -592,6 +640,23 @@ def _grid(grid: Any) -> Any:
     return {**grid, **entries}
 
 
+def _check_spaces(suite: Suite, where: str) -> None:
+    """Raises UserError where a suite names spaces that are not for its modality."""
+    can, spaces = SPACES_OF[suite.modality], suite.protocol.evaluation.get("spaces", [])
+    named = [*spaces] if isinstance(spaces, list) else [str(spaces)]
+    for space in [*named, *([suite.endpoint.space] if suite.endpoint else [])]:
+        if space not in can:
+            raise UserError(
+                f"{where}: space '{space}' is not for {suite.modality}; those that are: "
+                f"{', '.join(can)}"
+            )
+    if suite.modality == "images" and named and named[0] != "classifier":
+        raise UserError(
+            f"{where}: at protocol.evaluation.spaces: the first for images must be 'classifier', "
+            "by whose classes a collapse is seen"
+        )
+
+
 def parse_suite(text: str, where: str) -> Suite:
     """A suite from YAML text; models and their parameters are checked too."""
     from genbench.models import MODELS, resolve
@@ -603,6 +668,7 @@ def parse_suite(text: str, where: str) -> Suite:
     if isinstance(grids, list):
         content["grids"] = [_grid(grid) for grid in grids]
     suite = validate(Suite, content, where)
+    _check_spaces(suite, where)
     if suite.name in (*COMMANDS, *RESERVED):
         raise UserError(f"{where}: at name: '{suite.name}' is a command's name; choose another")
     for grid in suite.grids:

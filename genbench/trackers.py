@@ -1,5 +1,6 @@
 """Follow a run while it trains, in TensorBoard or Weights & Biases: the same rows that its record's
-curves keep. Neither changes what is trained, and without them nothing is lost."""
+curves keep; after a resume, those since the last checkpoint come once more. Neither changes what is
+trained, and without them nothing is lost."""
 
 from __future__ import annotations
 
@@ -41,16 +42,19 @@ def wandb(cell: Cell, folder: Path) -> Iterator[Log]:
     except ImportError:
         raise UserError("--wandb: pip install 'genbench[wandb]' first") from None
     run = library.init(
-        project="genbench", name=cell.name, dir=str(folder), config=cell.model_dump(mode="json")
-    )
+        project="genbench", name=cell.name, dir=str(folder), config=cell.model_dump(mode="json"),
+        id=folder.parent.name[-12:], resume="allow",
+    )  # fmt: skip
 
     def log(row: Row) -> None:
         run.log({f"{row['stage']}/{name}": value for name, value in _values(row).items()})
 
     try:
         yield log
-    finally:
-        run.finish()
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    run.finish()
 
 
 def _values(row: Row) -> dict[str, float]:

@@ -4,7 +4,7 @@ A model's stages are trained one after the other, each with its share of the bud
 steps. A batch is an index into a tensor that lives on the device. Averaged weights are kept at
 each declared fraction of the budget; the last of them is the model (the checkpoint rule, for every
 family). A run that is stopped at any moment resumes from its last checkpoint and ends in the same
-weights, bit for bit, on the same machine with the same number of threads.
+weights, bit for bit, on the same CPU or CUDA device with the same number of threads.
 """
 
 from __future__ import annotations
@@ -121,7 +121,11 @@ def plan_stages(cell: Cell, model: Model) -> list[StagePlan]:
 def new_model(cell: Cell, device: str) -> Model:
     """The cell's model, initialised from the cell's seed, on the device."""
     torch.manual_seed(derive_seed(cell.seed, "initialise"))
-    model = build(cell.model, info(cell.data.name))
+    try:
+        model = build(cell.model, info(cell.data.name))
+    except (RuntimeError, OverflowError, MemoryError) as error:
+        first = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"{cell.name}: its networks cannot be made: {first}") from error
     if cell.train.channels_last:
         model = model.to(memory_format=torch.channels_last)
     return model.to(device)
@@ -289,6 +293,7 @@ class Run:
         self.progress = Progress()
         self.generator = seeded(device, cell.seed, "train")
         self.averaged: AveragedModel | None = None
+        self.checking = Usage()  # what checks have taken in this process
 
     @property
     def stage(self) -> Stage:
@@ -404,6 +409,10 @@ def train(
 
     before = run.progress.usage
     with Meter(device) as meter:
+
+        def usage() -> Usage:
+            return before + meter.usage().without(run.checking)
+
         for index in range(run.progress.stage, len(plans)):
             model.train()
             if not resumed:
@@ -415,7 +424,7 @@ def train(
                 if not resumed:
                     run.start_averaging()
                 practise(run.stage, cell.train)
-                run_stage(run, prepared, labels, directory, lambda: before + meter.usage(), watch)
+                run_stage(run, prepared, labels, directory, usage, watch)
                 assert run.averaged is not None
                 run.stage.network.load_state_dict(run.averaged.module.state_dict())
                 run.averaged = None
@@ -428,8 +437,8 @@ def train(
                 directory.best.replace(directory.weights(1.0))
             else:
                 run.save_weights(directory.weights(1.0))
-        usage = before + meter.usage()
-    return finish(run, directory, usage)
+        used = usage()
+    return finish(run, directory, used)
 
 
 def run_stage(
@@ -515,6 +524,7 @@ def run_stage(
         if check:
             assert watch.criterion is not None
             means["criterion"] = run.check(directory, watch.criterion)
+            run.checking += usage().without(used)
         row: Row = {
             "stage": plan.name,
             "step": progress.step,

@@ -19,6 +19,7 @@ def record(cell, seconds=20.0, wall=30.0, flops=8e6, status="ok", device="cpu"):
     return {
         "model": cell.model.name, "status": status, "provenance": {"device": device},
         "costs": costs, "train_flops": flops, "wall_seconds": wall,
+        "specification": cell.model_dump(mode="json"),
     }  # fmt: skip
 
 
@@ -37,6 +38,14 @@ def test_other_seeds_and_budgets_are_estimated_from_its_speed():
     assert (row["state"], row["source"]) == ("to do", "estimated")
     # Twice the FLOPs at the same speed, and the same ten seconds beside training.
     assert row["seconds"] == pytest.approx(10 + 2 * 20, rel=0.1)
+
+
+def test_what_comes_beside_training_is_that_of_as_many_samples():
+    few, many = tiny_cell(n=30), tiny_cell(n=120, seed=1)
+    records = {few.name: record(few, wall=21.0), many.name: record(many, wall=50.0)}
+    other = tiny_cell(n=120, seed=2)
+    (row,) = plan_rows([other], records, set(), "cpu")
+    assert row["seconds"] == pytest.approx(20 + 30, rel=0.1)
 
 
 def test_without_a_like_record_it_is_guessed_from_the_machine():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 
 import pytest
 import torch
@@ -14,8 +15,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from genbench import training
+from genbench.engines.local import validation_distance
 from genbench.errors import UserError
-from genbench.suite import TrainSpec
+from genbench.models.vae import ELBO
+from genbench.sampling import draw
+from genbench.scoring import Judge, quick_scores
+from genbench.suite import EvaluationSpec, TrainSpec
 from genbench.trackers import TRACKERS
 from genbench.training import (
     Watch,
@@ -28,6 +33,7 @@ from genbench.training import (
     new_model,
     plan_stages,
     practise,
+    seeded,
     step_size_factor,
     train,
 )
@@ -217,11 +223,47 @@ def test_a_run_that_goes_on_falling_goes_on_to_its_end(make_directory, digits):
 
 
 def test_a_run_that_may_stop_early_is_trained_as_one_that_may_not(make_directory, digits):
-    """Checks draw from generators of their own: nothing of the training changes."""
-    plain, checked = tiny_cell(), tiny_cell(train={"early_stopping": 9, "checks": 3})
-    one = train(plain, digits, make_directory(plain), "cpu")
-    two, _ = stopped(checked, digits, make_directory(checked), [3.0, 2.0, 1.0])
-    assert one.curves[-1]["loss"] == two.curves[-1]["loss"]
+    """Checks draw from generators of their own, so that the dropout of training draws the same."""
+    plain = tiny_cell("pixel-gpt", dropout=0.3)
+    checked = tiny_cell("pixel-gpt", dropout=0.3, train={"early_stopping": 9, "checks": 3})
+    weights = []
+    for cell, work in ((plain, train), (checked, lambda *args: stopped(*args[:3], [3.0, 2, 1]))):
+        directory = make_directory(cell)
+        work(cell, digits, directory, *(["cpu"] if work is train else []))
+        weights.append(load_file(directory.weights(1.0)))
+    for key, value in weights[0].items():
+        assert torch.equal(value, weights[1][key])
+
+
+def test_the_criterion_is_the_fd_of_the_samples_that_the_weights_draw(digits):
+    cell = tiny_cell("vae", n=30, n_intermediate=20, train={"early_stopping": 1})
+    judge, model = Judge(digits, cell.evaluation, "cpu"), new_model(cell, "cpu").eval()
+    drawn = draw(cell, model, 20, seeded("cpu", cell.seed, "check"))
+    expected = {s.metric: s.result for s in quick_scores(judge, drawn, "validation")}["fd"].value
+    assert validation_distance(cell, model, judge, "cpu") == pytest.approx(expected, rel=1e-9)
+
+
+def test_time_that_checks_take_is_not_that_of_training(make_directory, digits):
+    cell = tiny_cell(train={"early_stopping": 9, "checks": 3})
+
+    def slow(model):
+        time.sleep(0.4)
+        return 1.0
+
+    result = train(cell, digits, make_directory(cell), "cpu", Watch(criterion=slow))
+    assert result.usage.seconds < 0.4 + result.usage.cpu_seconds
+    assert result.curves[-1]["seconds"] <= result.usage.seconds + 1e-3
+
+
+def test_weights_of_a_run_that_may_stop_are_those_of_their_checks():
+    """Whatever decides where it stops is in the key of its weights, and in no other's."""
+    for stopping, same in ((0, True), (4, False)):
+        cell = tiny_cell(train={"early_stopping": stopping})
+        sample = cell.sample.model_copy(update={"n_intermediate": 30})
+        spaces = EvaluationSpec(spaces=("efficientnet-lite0",))
+        for changed in ({"sample": sample}, {"evaluation": spaces}):
+            other = cell.model_copy(update=changed)
+            assert (cell.train_key("cpu") == other.train_key("cpu")) is same
 
 
 # Number formats, compiled code
@@ -256,15 +298,22 @@ def test_a_format_without_instructions_is_refused_before_anything_runs(monkeypat
         check_dtype(cells, "cpu")
 
 
-def test_weights_are_of_the_newest_step_within_a_cycle_under_autocast(digits):
-    """G's step must see the discriminator that D's step just made, not a copy from before it."""
-    assert torch.is_autocast_cache_enabled()  # the default, which the loop must switch off
-    network, x = nn.Linear(4, 1), torch.randn(8, 4)
-    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
-        before = network(x)
-        with torch.no_grad():
-            network.weight.add_(1.0)
-        assert not torch.equal(network(x), before)
+def test_weights_are_of_the_newest_step_within_a_cycle(make_directory, digits, monkeypatch):
+    """G's step must see the discriminator that D's step just made, not a copy from before it, as
+    autocast would keep."""
+    assert torch.is_autocast_cache_enabled()  # the default
+    seen = []
+    step = ELBO.step
+
+    def spied(self, *args):
+        seen.append(torch.is_autocast_cache_enabled())
+        return step(self, *args)
+
+    monkeypatch.setattr(ELBO, "step", spied)
+    cell = tiny_cell("vae")
+    train(cell, digits, make_directory(cell), "cpu")
+    assert seen
+    assert not any(seen)
 
 
 def test_what_is_compiled_are_the_outermost_networks(make_model):

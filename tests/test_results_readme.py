@@ -57,7 +57,8 @@ def test_metrics_are_documented_as_they_are_declared(name):
 def test_every_cost_is_documented(make_cell):
     cell = make_cell("vae")
     usage = Usage(2.0, 1.0, 0.5, 100)
-    training = Training("ok", "", 10, 640, 1000, 50, [1.0], {}, usage, [], {})
+    curves = [{"criterion": 1.0}]  # of a run that may stop early, which has all costs
+    training = Training("ok", "", 10, 640, 1000, 50, [1.0], {}, usage, curves, {})
     rows = costs(
         cell,
         training,

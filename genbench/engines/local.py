@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import multiprocessing
 import os
 import signal
@@ -25,7 +24,7 @@ from genbench import cost, tables
 from genbench.data import load
 from genbench.errors import UserError
 from genbench.evaluation import Evaluation, evaluate
-from genbench.metrics.measured import Measured
+from genbench.metrics.frechet import fd
 from genbench.models import MODELS
 from genbench.models.interface import Model
 from genbench.previews import has_preview, preview_paths, save_preview
@@ -33,7 +32,7 @@ from genbench.progress import Display, duration
 from genbench.provenance import provenance
 from genbench.records import RECORD_VERSION, Record, RunDirectory, record_path, write_record
 from genbench.sampling import Sampling, draw, sample
-from genbench.scoring import Judge, quick_scores
+from genbench.scoring import Judge
 from genbench.suite import Cell, EvaluationSpec
 from genbench.trackers import TRACKERS
 from genbench.training import Row, Training, Watch, seeded, train
@@ -211,8 +210,10 @@ def run_cell(
     """The three stages of one cell, each done once for its key; the outcome's part of a record."""
     peak = cost.matmul_peak(device, cell.train.threads)
     with contextlib.ExitStack() as stack:
+        # A run that is trained already has nothing to follow.
+        followed = () if directory.training.exists() else trackers
         logs = [
-            stack.enter_context(TRACKERS[name](cell, directory.path / name)) for name in trackers
+            stack.enter_context(TRACKERS[name](cell, directory.path / name)) for name in followed
         ]
 
         def log(row: Row) -> None:
@@ -253,9 +254,7 @@ def validation_distance(cell: Cell, model: Model, judge: Judge, device: str) -> 
     """The criterion for stopping early: FD in the data's own space, against validation, of as
     many samples as are drawn at intermediate fractions, the same noise each time."""
     images = draw(cell, model, cell.sample.n_intermediate, seeded(device, cell.seed, "check"))
-    scores = {score.metric: score.result for score in quick_scores(judge, images, "validation")}
-    distance = scores["fd"]
-    return distance.value if isinstance(distance, Measured) else math.inf
+    return fd(judge.features(images).features, judge.reference("validation").gaussian).value
 
 
 def crashed(error: Exception) -> Record:
@@ -316,4 +315,7 @@ def costs(
             ("sample_flops_per_1000", sampling.flops * 1000, "FLOPs"),
             ("sample_other_cpu", sampling.usage.other_cpu, "share"),
         ]
+        if checks := sum("criterion" in row for row in training.curves):
+            drawn = checks * cell.sample.n_intermediate
+            rows.append(("check_flops", sampling.flops * drawn, "FLOPs"))
     return [{"cost": name, "value": value, "unit": unit} for name, value, unit in rows]

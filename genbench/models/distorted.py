@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from genbench.data import DatasetInfo
+from genbench.errors import UserError
 from genbench.models.controls import KeptImages
 from genbench.models.controls import Params as ControlParams
 from genbench.models.interface import to_levels, to_unit
@@ -38,8 +39,11 @@ class Distorted(KeptImages):
 
     def __init__(self, params: Params, data: DatasetInfo):
         super().__init__(params, data)
+        strength = params.strength
         if params.kind == "class-drop" and self.classes_left() < 1:
-            raise ValueError(f"strength {params.strength:g} leaves no class of {data.classes}")
+            raise UserError(f"distorted: strength {strength:g} leaves no class; lower it")
+        if params.kind == "salt-and-pepper" and strength > 1:
+            raise UserError(f"distorted: strength {strength:g} is no share of pixels; lower it")
 
     def classes_left(self) -> int:
         return self.data.classes - round(self.params.strength * self.data.classes)

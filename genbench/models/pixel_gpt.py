@@ -47,13 +47,13 @@ class NextPixel:
         self.optimisers = {"gpt": model.gpt.optimiser(model.params.learning_rate)}
 
     def prepare(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        return images.flatten(1).long()
+        return images
 
     def prepare_flops(self, n: int) -> int:
         return 0
 
     def step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        loss = self.network.negative_log_likelihood(batch).mean()
+        loss = self.network.negative_log_likelihood(batch.flatten(1).long()).mean()
         norm = descend(loss, self.network, self.optimisers["gpt"])
         return {"loss": loss.detach(), "gradient_norm": norm}
 

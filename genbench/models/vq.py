@@ -4,7 +4,7 @@ van den Oord et al. 2017: an encoder's outputs are replaced by their nearest cod
 (eq. 1-2), the gradient passes straight through, and a commitment term keeps the encoder near the
 codebook (eq. 3, beta = 0.25). The codebook follows its assignments by exponential moving averages
 (their appendix A.1); codes that have fallen out of use restart at encoder outputs of the batch, as
-in Dhariwal et al. 2020, section 4.1. A second stage trains a prior on the codes of the training
+in Dhariwal et al. 2020, section 3.1. A second stage trains a prior on the codes of the training
 images. Both stages share one budget.
 
 Likelihood: with p(x|z) a discretised logistic around the decoder's output and p(z) the prior,
@@ -61,7 +61,8 @@ class Codebook(nn.Module):
     def __init__(self, size: int, width: int, decay: float):
         super().__init__()
         self.decay = decay
-        # Counts of zero: every code restarts at an encoder output of the first batch.
+        # Counts of zero: codes restart at encoder outputs of the first batch, but for those that
+        # draw many of them at once.
         self.register_buffer("codes", torch.randn(size, width))
         self.register_buffer("counts", torch.zeros(size))
         self.register_buffer("sums", torch.zeros(size, width))

@@ -55,8 +55,10 @@ def test_class_drop_leaves_whole_classes_out_and_images_alone(samples, digits):
 
 
 def test_what_leaves_nothing_or_is_unknown_is_refused(make_model):
-    with pytest.raises(ValueError, match="leaves no class of 10"):
+    with pytest.raises(UserError, match="leaves no class"):
         make_model("distorted", kind="class-drop", strength=1.0)
+    with pytest.raises(UserError, match="no share of pixels"):
+        make_model("distorted", kind="salt-and-pepper", strength=7.0)
     with pytest.raises(UserError, match="kind"):
         resolve(ModelSpec(name="distorted", params={"kind": "rotate", "strength": 1.0}))
     with pytest.raises(UserError, match="strength"):
