@@ -80,10 +80,10 @@ def nats_per_step(bits_per_token: float) -> float:
     has four: 4 ln 2 times it.
 
     By the chain rule the four tokens of a step have the log-likelihood of the step, whatever their
-    order. Published figures for JSB chorales (Bai, Kolter and Koltun 2018, "An empirical evaluation
-    of generic convolutional and recurrent networks for sequence modeling": 8.10 to 8.45) are nats a
-    frame too, but frames of a quarter note (Boulanger-Lewandowski et al. 2012), four of our steps,
-    of 88 keys without voices, on splits of their own. Stand them beside 4 nats_per_step, which says
-    more of the music than they do: the rhythm within the quarter, and who sings what.
+    order. Published figures for JSB chorales (such as those of Bai, Kolter and Koltun 2018, "An
+    empirical evaluation of generic convolutional and recurrent networks for sequence modeling") are
+    nats a frame too, but frames of a quarter note (Boulanger-Lewandowski et al. 2012), four of our
+    steps, of 88 keys without voices, on splits of their own. Even 4 nats_per_step is another
+    quantity: it says the rhythm within the quarter, and who sings what.
     """
     return bits_per_token * VOICES * math.log(2)
