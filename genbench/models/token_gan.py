@@ -15,9 +15,9 @@ as an image's of height 1.
 
 Networks: the residual blocks of the paper's language model (kernels of 5, a branch's output times
 0.3, no normalisation), with the resampling of its ResNets for images, mean down and nearest up,
-between them. Its sentences had 32 characters; a row of text has eight times as many, and each halving
-of time lets a block see twice as far for half the price. D's activation and both players' initial
-weights are as in `wgan_gp`'s critic, and so are the loss and Adam's settings.
+between them. Its sentences had 32 characters; a row of text has eight times as many, and each
+halving of time lets a block see twice as far for half the price. D's activation and both players'
+initial weights are as in `wgan_gp`'s critic, and so are the loss and Adam's settings.
 """
 
 from __future__ import annotations
