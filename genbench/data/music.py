@@ -7,8 +7,8 @@ window is uint8 (steps, 4) of symbols: 0 for silence, 1 to 46 for the pitches 36
 Splits are constants of a data set. Bach set many melodies more than once, so that pieces drawn at
 random would be tested on what was learned: whole groups of pieces that share a melody
 (`melody_groups`) go into one split. Windows of validation and test follow each other; those of
-training overlap, and begin at every sixteenth step of a piece. What is left of a piece after its
-last window is in none.
+training overlap, and begin 16 steps apart. What is left of a piece after its last window is in
+none.
 
 Sixteen steps are called a bar, and counted from a piece's first step. That is the length of a
 printed bar of four quarters, and seldom its place: most chorales begin with a pickup, and some are
