@@ -215,8 +215,8 @@ class EvaluationSpec(Spec):
     are also measured in the others and for what a classifier learns from them, which cost more than
     all else together. inception_sha256: of the user's Inception weights, where there are any.
     redraws: further sets of final samples from the same weights, to tell sampling from training.
-    importance_samples: K of the importance-weighted bound, which costs K decodings an image and is
-    taken of the first `importance_images` of each split.
+    importance_samples: K of the importance-weighted bound, which costs K decodings an image, so
+    that weights are drawn for `importance_images` of each split.
     likelihood_images: training images whose likelihood is taken, beside all held-out ones.
     A model has collapsed when its samples cover fewer than `min_classes` (as a share of the
     classes), or their class entropy is under `min_entropy` (as a share of its maximum).

@@ -11,7 +11,7 @@ import torch
 from conftest import CONTROLS, TRAINED, tiny_cell
 
 from genbench import evaluation, metrics, sampling, training
-from genbench.evaluation import evaluate
+from genbench.evaluation import evaluate, importance_weighted
 from genbench.features.classifier import load_extractor
 from genbench.features.extraction import extract
 from genbench.image_scoring import QUICK_METRICS, outcome
@@ -190,7 +190,30 @@ def test_likelihood_and_reconstruction_are_those_of_the_real_images(make_directo
     assert train["n_samples"] == 300
     gap = value(rows, "bpd_gap")["value"]
     assert gap == pytest.approx(found["value"] - train["value"])
-    assert value(rows, "bpd_iwae")["value"] < found["value"]
+    weighed = value(rows, "bpd_iwae")
+    assert weighed["value"] < found["value"]
+    assert weighed["n_samples"] == 500
+
+
+def test_images_that_weights_are_drawn_for_are_spread_over_the_split(make_directory, digits):
+    """Digits in the order of how hard they are, as MNIST's writers come in two halves."""
+    cell = tiny_cell()
+    directory = make_directory(cell)
+    run(cell, digits, directory)
+    model = trained_model(cell, directory, 1.0, "cpu")
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        nats = model.bits_per_dim(torch.from_numpy(digits.test.rows), generator)
+        images = digits.test.rows[nats.argsort().numpy()]
+        bound = model.bits_per_dim(torch.from_numpy(images), generator).double().numpy()
+        protocol = cell.evaluation.model_copy(update={"importance_images": 100})
+        some = cell.model_copy(update={"evaluation": protocol})
+        found = importance_weighted(some, model, images, bound, "test", "cpu")
+        whole = importance_weighted(cell, model, images, bound, "test", "cpu")
+        easy = model.log_weights(torch.from_numpy(images[:100]), generator, 4)
+    assert found.low < whole.value < found.high
+    of_easy = math.log(4) - easy.logsumexp(1).mean().item()
+    assert of_easy / (64 * math.log(2)) < whole.low
 
 
 def test_membership_is_asked_of_images_held_out_at_random_from_the_training_split(

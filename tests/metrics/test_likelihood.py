@@ -17,7 +17,7 @@ from scipy.stats import multivariate_normal
 from torch.distributions import Normal
 
 from genbench.data import DATASETS
-from genbench.metrics.likelihood import bits, gap, iwae_bound, mean_bits
+from genbench.metrics.likelihood import bits, gap, iwae_bound, mean_bits, tightened_bits
 from genbench.models import pixel_gpt, vae, vqvae_gpt
 
 
@@ -124,6 +124,59 @@ def test_single_precision_weights_of_whole_images_lose_nothing():
 def test_hostile_weights(bad, message):
     with pytest.raises(ValueError, match=message):
         iwae_bound(bad)
+
+
+def test_a_bound_that_is_known_of_all_images_needs_no_other():
+    rng = np.random.default_rng(0)
+    each, tighter = rng.normal(3, 1, 200), rng.normal(2, 1, 200)
+    found, plain = tightened_bits(each, tighter, np.arange(200)), mean_bits(tighter)
+    assert found.value == pytest.approx(plain.value)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high))
+
+
+def test_a_gain_that_is_the_same_for_all_images_costs_no_precision():
+    each = np.random.default_rng(0).normal(3, 1, 200)
+    at = np.arange(0, 200, 20)
+    found, plain = tightened_bits(each, each[at] - 0.25, at), mean_bits(each)
+    assert found.value == pytest.approx(plain.value - 0.25)
+    assert (found.low, found.high) == pytest.approx((plain.low - 0.25, plain.high - 0.25))
+
+
+def test_intervals_of_a_tightened_bound_hold_the_expectation_as_often_as_they_say():
+    """Images of very different difficulty, which decides what is gained, too."""
+    rng, held, widths, plain_widths = np.random.default_rng(0), [], [], []
+    for _ in range(2000):
+        difficulty = rng.normal(3, 1, 300)
+        each = difficulty + rng.normal(0, 0.1, 300)
+        at = np.arange(0, 300, 10)
+        tighter = 0.8 * difficulty[at] + rng.normal(0, 0.1, 30)
+        found = tightened_bits(each, tighter, at)
+        held.append(found.low <= 0.8 * 3 <= found.high)
+        widths.append(found.high - found.low)
+        plain = mean_bits(tighter)
+        plain_widths.append(plain.high - plain.low)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.02)
+    assert np.mean(widths) < np.mean(plain_widths) / 2
+
+
+def test_a_tightened_bound_is_not_that_of_the_images_that_were_looked_at():
+    """The mean over easy images alone would be lower by ten bits."""
+    each = np.concatenate([np.full(50, 1.0), np.full(50, 21.0)])
+    at = np.arange(0, 50, 5)
+    assert tightened_bits(each, each[at] - 0.5, at).value == pytest.approx(10.5)
+
+
+@pytest.mark.parametrize(
+    ("each", "tighter", "message"),
+    [
+        ([1.0, np.nan], [1.0, 1.0], "each: 1 of 2 rows hold NaN"),
+        ([1.0, 2.0], [1.0, np.inf], "tighter: 1 of 2 rows hold NaN or infinity"),
+        ([1.0, 2.0], [1.0], "tighter: needs at least 2 rows"),
+    ],
+)
+def test_hostile_bounds(each, tighter, message):
+    with pytest.raises(ValueError, match=message):
+        tightened_bits(np.array(each), np.array(tighter), np.arange(len(tighter)))
 
 
 def test_a_fair_coin_for_each_pixel_is_one_bit_per_dimension():
