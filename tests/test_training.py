@@ -307,12 +307,21 @@ def checkpoint_always(monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)
 
 
+EVERY_PRACTICE = {
+    "weight_decay": 0.1, "clip_norm": 1.0, "schedule": "cosine", "warmup": 0.3,
+    "augmentation": "shift",
+}  # fmt: skip
+
 CASES = [
     ("dcgan", {}),
     ("vae", {}),
     ("pixel-gpt", {"dropout": 0.1}),
     ("vqvae-gpt", {"dropout": 0.1}),
     ("vae", {"train": {"early_stopping": 5, "checks": 6}}),
+    ("sngan", {}),  # whose normalisation iterates from buffers
+    ("vae-gan", {}),  # three optimisers
+    ("vqvae", {}),  # a codebook that is counted, not descended
+    ("dcgan", {"r1": 1.0, "flops": 4e7, "train": EVERY_PRACTICE}),
 ]
 
 
