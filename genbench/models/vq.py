@@ -1,11 +1,12 @@
 """Images as sequences of codes: the VQ-VAE, and models of a VQ-VAE with a prior over its codes.
 
-van den Oord et al. 2017: an encoder's outputs are replaced by their nearest codebook vectors
-(eq. 1-2), the gradient passes straight through, and a commitment term keeps the encoder near the
-codebook (eq. 3, beta = 0.25). The codebook follows its assignments by exponential moving averages
-(their appendix A.1); codes that have fallen out of use restart at encoder outputs of the batch, as
-in Dhariwal et al. 2020, section 3.1. A second stage trains a prior on the codes of the training
-images. Both stages share one budget.
+van den Oord et al. 2017: an encoder's outputs are replaced by their nearest codebook vectors (eq.
+1-2), the gradient passes straight through, and a commitment term keeps the encoder near the
+codebook (eq. 3, beta = 0.25; summed over an image's codes here, where the paper averages, as the
+likelihood is a sum over pixels). The codebook follows its assignments by exponential moving
+averages (their appendix A.1); codes that have fallen out of use restart at encoder outputs of the
+batch, as in Dhariwal et al. 2020, section 3.1. A second stage trains a prior on the codes of the
+training images. Both stages share one budget.
 
 Likelihood: with p(x|z) a discretised logistic around the decoder's output and p(z) the prior,
 -log p(x) <= -log p(z*) - log p(x|z*) where z* are the encoder's codes: a bound in bits over the
