@@ -201,7 +201,7 @@ def quality_versus_compute(
             if np.isfinite(value) and value > 0:
                 ax.axhline(value, color=COLOURS["control"], linestyle=dash, linewidth=1.2)
         ax.set(xscale="log", yscale="log", title=FAMILY_TITLES[family])
-        ax.legend(fontsize=7.5, loc="best")
+        ax.legend(fontsize=7.5, loc="best", frameon=True, framealpha=0.85, edgecolor="none")
     for ax in axes[:, 0]:
         ax.set_ylabel(f"{label}, validation")
     for ax in axes[-1]:
@@ -242,6 +242,13 @@ def _legend_below(fig: Figure, handles: dict[str, Any], columns: int = 3) -> Non
         fig.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
 
 
+def _rows(frame: pd.DataFrame, by: str) -> list[str]:
+    """What a figure's rows are called, in the order of `analysis.in_order` for all panels together:
+    a data set may lack runs of a model that another has."""
+    rows = in_order(frame.drop_duplicates(by).assign(dataset="", label=lambda rows: rows[by]))
+    return list(rows["label"])
+
+
 def every_seed(
     frame: pd.DataFrame, label: str, *, log: bool = False, column: str = "value", by: str = "title"
 ) -> Figure:
@@ -251,7 +258,7 @@ def every_seed(
     counted at the right edge. log: a logarithmic axis, where the values span a factor of three.
     """
     names = list(dict.fromkeys(frame["dataset"]))
-    titles = list(dict.fromkeys(frame[by]))
+    titles = _rows(frame, by)
     height = 0.9 + 0.36 * len(titles)
     wide = max(map(len, titles)) > 12
     fig, axes = plt.subplots(
@@ -315,7 +322,7 @@ def bars(frame: pd.DataFrame, label: str) -> Figure:
     On a linear axis from zero; for a logarithmic one there is `every_seed`.
     """
     names = list(dict.fromkeys(frame["dataset"]))
-    titles = list(dict.fromkeys(frame["title"]))
+    titles = _rows(frame, "title")
     family = dict(zip(frame["title"], frame["family"], strict=True))
     palette = {title: COLOURS[family[title]] for title in titles}
     fig, axes = plt.subplots(

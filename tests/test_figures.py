@@ -120,6 +120,14 @@ def test_failed_runs_are_shown(results):
     assert "not run" in texts(figures.sample_grid(results, "mnist", ["noise"]))
 
 
+def test_rows_are_in_the_books_order_where_a_data_set_lacks_a_model(results):
+    fd = analysis.final(results, "fd")
+    fd = fd[(fd["model"] != "dcgan") | (fd["dataset"] != "mnist")]
+    (ax, _) = figures.every_seed(fd, "FD").axes
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels[:3] == [MODELS[name].title for name in ("dcgan", "vae", "vqvae-gpt")]
+
+
 def test_tiles():
     images = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1).repeat(2, 2).repeat(2, 3)
     picture = figures.tiles(images, levels=3, columns=3)
