@@ -13,7 +13,9 @@ import pandas as pd
 
 from genbench.models import FAMILIES, MODELS
 from genbench.statistics import (
+    Floats,
     deviation_interval,
+    holm,
     mean_interval,
     paired_difference,
     paired_test,
@@ -134,14 +136,16 @@ def champions(
     space: str = "classifier",
     one: str = "pixel-gaussian",
 ) -> list[str]:
-    """The best model of each family, in the register's order: the one that comes closest to real
-    data on the *validation* split, by the mean over data sets and seeds of the place between train
-    split and the control `one`; models with failed runs behind those without. space: the feature
-    space, for a metric that has one."""
+    """The best model of each family, in the register's order, of those that learn without labels:
+    they are given what the others are not. The best is the one that comes closest to real data on
+    the *validation* split, by the mean over data sets and seeds of the place between train split
+    and the control `one`; models with failed runs behind those without. space: the feature space,
+    for a metric that has one."""
     table = in_order(
         relative_scale(results.metrics, results.cells, metric, "validation", space=space, one=one)
     )
-    table = table[table["family"] != "control"]
+    labelled = [name for name, info in MODELS.items() if info.labelled]
+    table = table[(table["family"] != "control") & ~table["model"].isin(labelled)]
     if table.empty:
         return []
     rows = []
@@ -165,9 +169,11 @@ def differences(
     or, with `against` (data set -> model), each other model and that one, which is then `a`.
 
     Columns: dataset, a, b (models), title_a, title_b; `difference`, the Estimate of a - b;
-    `deviation` of the differences over seeds; `p` of the paired t test. With `simultaneous`, the
-    intervals of all rows hold together in 95% of cases (Bonferroni). Where a failed run of either
-    left no value, the difference is empty (n = 0), and deviation and p are NaN.
+    `deviation` of the differences over seeds; `p` of the paired t test, and `corrected`, the same
+    by Holm's method over the rows that have one: at most 0.05 is what chapters call decided. With
+    `simultaneous`, the intervals of all rows hold together in 95% of cases (Bonferroni). Where a
+    failed run of either left no value, the difference is empty (n = 0), and deviation and p are
+    NaN.
     """
     models = frame[frame["family"] != "control"]
     pairs: list[tuple[Any, Any, Any]] = []
@@ -197,7 +203,17 @@ def differences(
             }
         )
     columns = ["dataset", "a", "b", "title_a", "title_b", "difference", "deviation", "p"]
-    return pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(corrected=corrected(table["p"].to_numpy(dtype=float)))
+
+
+def corrected(p_values: Floats) -> Floats:
+    """p-values (m,) corrected for each other by Holm's method; NaN, of comparisons that could not
+    be made, stays and corrects nothing."""
+    p = p_values.copy()
+    known = np.isfinite(p)
+    p[known] = holm(p[known])
+    return p
 
 
 def by_task(

@@ -23,12 +23,13 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure as Plot
 
-from genbench.analysis import FAILED, final, in_order, over_seeds, ranked
+from genbench.analysis import FAILED, differences, final, over_seeds, ranked
 from genbench.metrics import METRICS
 from genbench.models import MODELS
-from genbench.statistics import Estimate, mean_interval
-from genbench.tables import Results, relative_scale
+from genbench.statistics import Estimate
+from genbench.tables import Results
 
+DECIDED = 0.05  # the corrected p-value up to which a difference is called decided
 NONE = "–"  # what a table shows where there is no value
 
 # What a cell of a column of numbers starts with.
@@ -196,10 +197,9 @@ def compared(difference: Estimate, a: str, b: str, metric: str, higher_is_better
 def best(summary: pd.DataFrame, pairs: pd.DataFrame, metric: str, higher_is_better: bool) -> str:
     """Who leads on one data set, in words that follow from the numbers.
 
-    summary: rows of `over_seeds` for its models; pairs: rows of `differences`, simultaneous since a
-    leader is set against all others at once. A model with
-    failed runs ranks behind all without, by the declared rule; the lead over each other model is
-    called clear only where the interval of the paired difference leaves out zero.
+    summary: rows of `over_seeds` for its models; pairs: rows of `differences`, of the leader
+    against all others at once. A model with failed runs ranks behind all without, by the declared
+    rule; the lead over another is called clear only where the corrected p-value is at most 0.05.
     """
     rows: list[dict[Any, Any]] = ranked(summary, higher_is_better=higher_is_better).to_dict(
         "records"
@@ -209,7 +209,9 @@ def best(summary: pd.DataFrame, pairs: pd.DataFrame, metric: str, higher_is_bett
         return f"No model has a value of {metric} yet."
     first, *others = rows
     words = "highest" if higher_is_better else "lowest"
-    text = [f"{first['title']} has the {words} mean {metric}, {say(first['estimate'])}."]
+    mean = "mean " if first["estimate"].n > 1 else ""
+    once = "" if first["estimate"].n > 1 else " in its one run"
+    text = [f"{first['title']} has the {words} {mean}{metric}{once}, {say(first['estimate'])}."]
     if first["failed"]:
         text = [
             f"Every model lost a run; with {count(first['failed'], 'failed run')} of "
@@ -231,17 +233,24 @@ def best(summary: pd.DataFrame, pairs: pd.DataFrame, metric: str, higher_is_bett
         ]
         if pair.empty or pair.iloc[0]["difference"].n < 2:
             few.append(other["title"])
-        elif pair.iloc[0]["difference"].holds_zero:
-            open_.append(other["title"])
-        else:
+        elif pair.iloc[0]["corrected"] <= DECIDED:
             clear.append(other["title"])
+        else:
+            open_.append(other["title"])
+    ranks_behind = len(text) - 1
+    rest = len(others) - ranks_behind
     if clear:
-        text.append(f"Its lead over {join(clear)} is clear of seed-to-seed variation.")
+        text.append(f"Its lead over {_some(clear, rest)} is clear of seed-to-seed variation.")
     if open_:
-        text.append(f"Against {join(open_)} the interval holds zero: these seeds do not decide.")
+        text.append(f"Against {_some(open_, rest)} these seeds do not decide.")
     if few:
-        text.append(f"With {join(few)} it shares too few seeds to be compared.")
+        text.append(f"With {_some(few, rest)} it shares too few seeds to be compared.")
     return " ".join(text)
+
+
+def _some(titles: Sequence[str], of: int) -> str:
+    """The names, or how many there are where they are many and all."""
+    return f"all {of} others" if len(titles) == of > 5 else join(titles)
 
 
 def quoted(passages: Mapping[str, str]) -> Markdown:
@@ -373,40 +382,32 @@ def to_come(results: Results, names: Sequence[str]) -> Markdown:
     return Markdown(f"*No recorded run yet, and so in no figure or table: {join(lacking)}.*")
 
 
-def family_words(results: Results, names: Sequence[str]) -> Markdown:
-    """What a family's chapter says of its recorded runs: one item a data set and model."""
-    table = in_order(relative_scale(results.metrics, results.cells, "fd"))
-    lines = []
-    for row in over_seeds(table).to_dict("records"):
-        if row["model"] not in names:
-            continue
-        where = (table["dataset"] == row["dataset"]) & (table["model"] == row["model"])
-        relative = mean_interval(table.loc[where, "relative"].dropna().to_numpy())
-        lines.append(
-            f"- **{row['title']} on {dataset_title(row['dataset'])}**: "
-            f"{count(row['runs'], 'run')}, {row['failed'] or 'none'} failed. "
-            + (
-                f"FD {say(row['estimate'])}{_against_controls(relative)}."
-                if row["estimate"].n
-                else "No mean FD: not every run has one."
-            )
+def variants(results: Results, names: Sequence[str], base: str) -> pd.DataFrame:
+    """What a family's variants are beside one of its models by FD on test: one row a model, one
+    column a data set, with the ratio of the mean to that of `base`, below 1 for a model that is
+    closer to real data, and whether the paired difference over seeds is decided."""
+    fd = final(results, "fd")
+    fd = fd[fd["model"].isin([base, *names])]
+    of_mean = over_seeds(fd).set_index(["dataset", "model"])["estimate"]
+    pairs = differences(fd, against=dict.fromkeys(fd["dataset"].unique(), base))
+    lines: dict[str, dict[str, str]] = {}
+    for row in pairs.to_dict("records"):
+        own, its = (of_mean[row["dataset"], row[side]] for side in ("b", "a"))
+        if not (own.n and its.n):
+            word = "a failed run"
+        elif row["difference"].n < 2:
+            word = "one run"
+        elif not row["corrected"] <= DECIDED:
+            word = "not decided"
+        else:
+            word = "better" if row["difference"].estimate > 0 else "worse"
+        line = lines.setdefault(row["title_b"], {"model": row["title_b"]})
+        ratio = own.estimate / its.estimate
+        line[dataset_title(row["dataset"])] = (
+            f"{say(ratio)} ({word})" if math.isfinite(ratio) else word
         )
-    return Markdown("\n".join(lines) or "No recorded run of this family yet.")
-
-
-def _against_controls(relative: Estimate) -> str:
-    """A place on the relative scale, and what it means where the interval allows to say it."""
-    if not relative.n:
-        return ""
-    text = (
-        f", which is {say(relative)} on the scale where real training images stand at 0 and the "
-        "per-pixel Gaussian at 1"
-    )
-    if relative.low > 1:
-        text += ": farther from the test images than a model that knows no more than each pixel"
-    elif relative.high > 1:
-        text += ": not clearly nearer to the test images than a model that knows no more"
-    return text
+    columns = ["model", *map(dataset_title, dict.fromkeys(pairs["dataset"]))]
+    return pd.DataFrame(list(lines.values()), columns=columns).fillna(NONE)
 
 
 def by_data(sentences: Mapping[str, str]) -> str:

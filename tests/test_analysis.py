@@ -137,6 +137,7 @@ def test_champions_are_chosen_on_validation_over_all_data_sets():
         rows("dcgan", "gan", dataset, 3.0, 1.0)
         rows("lsgan", "gan", dataset, 2.0, 5.0)
         rows("sngan", "gan", dataset, 1.0, 1.0, status="collapsed")
+        rows("cgan", "gan", dataset, 0.5, 0.5)  # which is told the labels
         rows("vae", "vae", dataset, 4.0, 4.0)
     rows("vae", "vae", "mnist", 4.0, 4.0, seed=1)
     results = Results(
@@ -149,6 +150,15 @@ def test_champions_are_chosen_on_validation_over_all_data_sets():
         folder=Path(),
     )
     assert analysis.champions(results) == ["lsgan", "vae"]
+
+
+def test_differences_are_corrected_for_each_other():
+    values = {("mnist", "dcgan"): [0.0, 0.1, 0.2], ("mnist", "vae"): [1.0, 1.2, 1.1],
+              ("mnist", "vqvae-gpt"): [0.3, 0.1, 0.4], ("mnist", "lsgan"): [5.0]}  # fmt: skip
+    rows = differences(frame(values), against={"mnist": "dcgan"}).set_index("b")
+    assert math.isnan(rows.loc["lsgan", "corrected"])  # one seed makes no test, and no correction
+    low, high = sorted(rows.loc[["vae", "vqvae-gpt"], "p"])
+    assert sorted(rows["corrected"].dropna()) == pytest.approx([2 * low, max(2 * low, high)])
 
 
 def test_simultaneous_intervals_share_one_chance_of_error():

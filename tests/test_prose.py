@@ -98,11 +98,13 @@ def summary(**models: tuple[float, int]) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def pairs(*rows: tuple[str, str, Estimate]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["a", "b", "difference"])
+def pairs(*rows: tuple[str, str, float]) -> pd.DataFrame:
+    """Rows of `differences` over 3 seeds: models and the corrected p-value."""
+    table = pd.DataFrame(rows, columns=["a", "b", "corrected"])
+    return table.assign(difference=[Estimate(-2.0, -3.0, -1.0, 3)] * len(table))
 
 
-CLEAR, OPEN = Estimate(-2.0, -3.0, -1.0, 3), Estimate(-1.0, -3.0, 1.0, 3)
+CLEAR, OPEN = 0.01, 0.2
 
 
 def test_best_separates_clear_leads_from_open_ones():
@@ -110,10 +112,29 @@ def test_best_separates_clear_leads_from_open_ones():
     text = prose.best(table, pairs(("b", "a", OPEN), ("a", "c", CLEAR)), "FD", False)
     assert text.startswith("A has the lowest mean FD")
     assert "lead over C is clear" in text
-    assert "Against B the interval holds zero" in text
+    assert "Against B these seeds do not decide" in text
     text = prose.best(table, pairs(), "P", True)
     assert text.startswith("C has the highest mean P")
     assert "With B and A it shares too few seeds" in text
+
+
+def test_best_of_one_run_is_no_mean():
+    table = summary(a=(1.0, 2), b=(2.0, 2))
+    text = prose.best(table, pairs(), "FD", False)
+    assert text.startswith("Every model lost a run")
+    once = table.assign(failed=0, runs=1)
+    assert prose.best(once, pairs(), "FD", False).startswith("A has the lowest FD in its one run")
+
+
+def test_best_does_not_list_all_of_many():
+    names = "abcdefgh"
+    table = summary(**{name: (float(i), 0) for i, name in enumerate(names)})
+    text = prose.best(table, pairs(*(("a", name, CLEAR) for name in names[1:])), "FD", False)
+    assert "Its lead over all 7 others is clear" in text
+    open_ = [("a", name, CLEAR if name < "h" else OPEN) for name in names[1:]]
+    text = prose.best(table, pairs(*open_), "FD", False)
+    assert "Its lead over B, C, D, E, F and G is clear" in text
+    assert "Against H these seeds do not decide" in text
 
 
 def test_best_ranks_failures_behind_whatever_they_reached():
@@ -220,3 +241,23 @@ def test_places_between_two_things_are_claimed_only_where_intervals_allow():
 
 def test_quoted_texts_keep_their_lines():
     assert prose.quoted({"GPT": "To be,\n  or"}).data == "**GPT**\n\n~~~text\nTo be,\n  or\n~~~"
+
+
+def test_variants_are_ratios_to_a_base_with_what_seeds_decide(monkeypatch):
+    values = {"dcgan": [2.0, 2.1, 1.9, 2.0], "lsgan": [1.0, 1.2, 0.9, 1.1],
+              "sngan": [1.0, 3.4, 2.2, 1.8], "wgan-gp": [4.0, 4.3, 3.9, 4.1], "cgan": [0.5],
+              "mlp-gan": [9.0, None, 9.0, 9.0]}  # fmt: skip
+    frame = pd.DataFrame(
+        [
+            {"dataset": "mnist", "family": "gan", "model": model, "title": model, "seed": seed,
+             "status": "ok" if x is not None else "diverged", "value": x}
+            for model, each in values.items() for seed, x in enumerate(each)
+        ]
+    )  # fmt: skip
+    monkeypatch.setattr(prose, "final", lambda results, metric: frame)
+    table = prose.variants(None, list(values), "dcgan").set_index("model")["MNIST"]
+    assert table.to_dict() == {
+        "lsgan": "0.525 (better)", "sngan": "1.05 (not decided)", "wgan-gp": "2.04 (worse)",
+        "cgan": "0.250 (one run)", "mlp-gan": "a failed run",
+    }  # fmt: skip
+    assert prose.variants(None, ["dcgan"], "dcgan").empty

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class ModelInfo:
     """Where a model lives. `module` holds its `Params`; `attribute` is its class. `version` is
     raised when the same parameters would train another network: its cells are then run again.
-    `modalities`: what its rows may be."""
+    `modalities`: what its rows may be. `labelled`: whether its training is told each row's class,
+    which the others never learn."""
 
     family: str
     module: str
@@ -26,6 +27,7 @@ class ModelInfo:
     title: str
     version: int = 1
     modalities: tuple[str, ...] = ("images",)
+    labelled: bool = False
 
 
 TOKENS = ("text", "music")
@@ -38,17 +40,21 @@ MODELS: dict[str, ModelInfo] = {
     "lsgan": ModelInfo("gan", "lsgan", "LSGAN", "LSGAN"),
     "wgan-gp": ModelInfo("gan", "wgan_gp", "WGANGP", "WGAN-GP"),
     "sngan": ModelInfo("gan", "sngan", "SNGAN", "SNGAN (hinge)"),
-    "cgan": ModelInfo("gan", "cgan", "CGAN", "Class-conditional GAN"),
+    "cgan": ModelInfo("gan", "cgan", "CGAN", "Class-conditional GAN", labelled=True),
     "mlp-vae": ModelInfo("vae", "mlp_vae", "MLPVAE", "MLP VAE"),
     "vae": ModelInfo("vae", "vae", "VAE", "Convolutional VAE", 2),
     "beta-vae": ModelInfo("vae", "beta_vae", "BetaVAE", "β-VAE"),
-    "cvae": ModelInfo("vae", "cvae", "CVAE", "Class-conditional VAE"),
+    "cvae": ModelInfo("vae", "cvae", "CVAE", "Class-conditional VAE", labelled=True),
     "vqvae": ModelInfo("vae", "vqvae", "VQVAEMarginals", "VQ-VAE, independent codes"),
     "vae-gan": ModelInfo("vae", "vae_gan", "VAEGAN", "VAE-GAN"),
     "pixel-gpt": ModelInfo("transformer", "pixel_gpt", "PixelGPT", "Pixel GPT", 2),
     "vqvae-gpt": ModelInfo("transformer", "vqvae_gpt", "VQVAEGPT", "VQ-VAE + GPT prior", 2),
     "class-vqvae-gpt": ModelInfo(
-        "transformer", "class_vqvae_gpt", "ClassVQVAEGPT", "VQ-VAE + class-conditional GPT"
+        "transformer",
+        "class_vqvae_gpt",
+        "ClassVQVAEGPT",
+        "VQ-VAE + class-conditional GPT",
+        labelled=True,
     ),
     "vqvae-lstm": ModelInfo("recurrent", "vqvae_lstm", "VQVAELSTM", "VQ-VAE + LSTM prior"),
     "diffusion": ModelInfo("diffusion", "diffusion", "Diffusion", "Diffusion"),

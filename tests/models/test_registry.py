@@ -10,6 +10,7 @@ from genbench.data import DATASETS
 from genbench.errors import UserError
 from genbench.models import FAMILIES, MODELS, build, resolve
 from genbench.models.interface import (
+    ClassConditional,
     HasLikelihood,
     Reconstructs,
     gradient_norm,
@@ -123,6 +124,10 @@ def test_who_has_a_likelihood_and_who_reconstructs(make_model):
         "mlp-vae", "vae", "beta-vae", "cvae", "vqvae", "vae-gan", "vqvae-gpt",
         "class-vqvae-gpt", "vqvae-lstm",
     }  # fmt: skip
+    # What can be asked for a class was told the classes; a control learns nothing.
+    labelled = {n for n, m in models.items() if isinstance(m, ClassConditional)}
+    trained = {n for n in of_images if MODELS[n].family != "control"}
+    assert labelled & trained == {n for n in of_images if MODELS[n].labelled}
 
 
 @pytest.mark.parametrize(("name", "data"), [each for each in SHAPES if each[0] in LIKELIHOODS])
