@@ -504,12 +504,13 @@ class Picture:
 class Table:
     """A numbered table with a caption and a line that says where it comes from.
 
-    Cells are text (from `say`). Columns of numbers align right, the others left.
+    Cells are text (from `say`). Columns of numbers align right, the others left. fold: what a
+    closed table is opened by; one without it is open.
     """
 
-    def __init__(self, rows: pd.DataFrame, *, name: str, caption: str, source: str):
+    def __init__(self, rows: pd.DataFrame, *, name: str, caption: str, source: str, fold: str = ""):
         self.rows = rows.map(lambda x: x if isinstance(x, str) else say(x)).astype(object)
-        self.name, self.caption, self.source = name, caption, source
+        self.name, self.caption, self.source, self.fold = name, caption, source, fold
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         caption, source = _one_line(self.caption), _one_line(self.source)
@@ -518,15 +519,20 @@ class Table:
         numbers = [all(NUMBER.match(row[i]) for row in rows) for i in range(len(head))]
         lines = [head, ["--:" if right else ":--" for right in numbers], *rows]
         body = "\n".join(f"| {' | '.join(_cell(c) for c in line)} |" for line in lines)
+        markdown = (
+            f":::::{{table}} {caption}\n:name: {self.name}\n\n{body}\n:::::\n\n"
+            f":::{{div}} provenance\n{source}\n:::\n"
+        )
+        page = (
+            f"<p>{html.escape(caption)}</p>{self.rows.to_html(index=False, border=0)}"
+            f"<p><small>{html.escape(source)}</small></p>"
+        )
+        if self.fold:
+            markdown = f"::::::{{dropdown}} {_one_line(self.fold)}\n{markdown}::::::\n"
+            page = f"<details><summary>{html.escape(self.fold)}</summary>{page}</details>"
         return {
-            "text/markdown": (
-                f":::::{{table}} {caption}\n:name: {self.name}\n\n{body}\n:::::\n\n"
-                f":::{{div}} provenance\n{source}\n:::\n"
-            ),
-            "text/html": (
-                f"<p>{html.escape(caption)}</p>{self.rows.to_html(index=False, border=0)}"
-                f"<p><small>{html.escape(source)}</small></p>"
-            ),
+            "text/markdown": markdown,
+            "text/html": page,
             "text/plain": f"{caption}\n{self.rows.to_string(index=False)}\n{source}",
         }
 

@@ -261,3 +261,15 @@ def test_variants_are_ratios_to_a_base_with_what_seeds_decide(monkeypatch):
         "cgan": "0.250 (one run)", "mlp-gan": "a failed run",
     }  # fmt: skip
     assert prose.variants(None, ["dcgan"], "dcgan").empty
+
+
+def test_a_folded_table_is_whole_inside_what_opens_it():
+    rows = pd.DataFrame({"model": ["a"], "FD": ["1.00"]})
+    kept = {"name": "tab-x", "caption": "All of it.", "source": "A run."}
+    open_ = prose.Table(rows, **kept)._repr_mimebundle_()
+    closed = prose.Table(rows, **kept, fold="More")._repr_mimebundle_()
+    for kind, begin, end in (
+        ("text/markdown", "::::::{dropdown} More\n", "::::::\n"),
+        ("text/html", "<details><summary>More</summary>", "</details>"),
+    ):
+        assert closed[kind] == begin + open_[kind] + end
