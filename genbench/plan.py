@@ -21,19 +21,21 @@ def plan_rows(
     """One row a cell: state, parameters, training FLOPs, steps, seconds, and their source.
 
     source: "measured" from the cell's own record; "estimated" from other records of the same model
-    on the same kind of device: its training's speed, and the time for as many samples; "guessed"
-    from this machine's matrix-product rate.
+    on the same kind of device: its training's speed, and the time for as many samples, measured as
+    thoroughly where such a record exists; "guessed" from this machine's matrix-product rate.
     """
     speeds: dict[str, list[float]] = {}
-    extras: dict[tuple[str, int], list[float]] = {}
+    extras: dict[tuple[str, int], dict[bool, list[float]]] = {}
     for record in records.values():
         if record["status"] == "crashed" or record["provenance"]["device"] != device:
             continue
         cost = {row["cost"]: row["value"] for row in record["costs"]}
         if seconds := cost.get("train_seconds", 0.0):
             speeds.setdefault(record["model"], []).append(record["train_flops"] / seconds)
-        drawn = record["specification"]["sample"]["n"]
-        extras.setdefault((record["model"], drawn), []).append(
+        asked = record["specification"]
+        thorough = record["seed"] < asked["evaluation"]["thorough_seeds"]
+        alike = extras.setdefault((record["model"], asked["sample"]["n"]), {})
+        alike.setdefault(thorough, []).append(
             record["wall_seconds"] - cost.get("train_wall_seconds", seconds)
         )
     shapes: dict[str, tuple[int, int, int]] = {}
@@ -56,7 +58,9 @@ def plan_rows(
             source, seconds = "measured", records[cell.name]["wall_seconds"]
         elif model_name in speeds or (model_name, cell.sample.n) in extras:
             source = "estimated"
-            known = extras.get((model_name, cell.sample.n))
+            thorough = cell.seed < cell.evaluation.thorough_seeds
+            alike = extras.get((model_name, cell.sample.n), {})
+            known = alike.get(thorough) or alike.get(not thorough)
             seconds = max(0.0, sum(known) / len(known)) if known else evaluation
             if speed := speeds.get(model_name):
                 seconds += flops / (sum(speed) / len(speed))

@@ -17,7 +17,7 @@ def _known_peak(monkeypatch):
 def record(cell, seconds=20.0, wall=30.0, flops=8e6, status="ok", device="cpu"):
     costs = [] if cell.is_control else [{"cost": "train_seconds", "value": seconds}]
     return {
-        "model": cell.model.name, "status": status, "provenance": {"device": device},
+        "model": cell.model.name, "seed": cell.seed, "status": status, "provenance": {"device": device},
         "costs": costs, "train_flops": flops, "wall_seconds": wall,
         "specification": cell.model_dump(mode="json"),
     }  # fmt: skip
@@ -46,6 +46,16 @@ def test_what_comes_beside_training_is_that_of_as_many_samples():
     other = tiny_cell(n=120, seed=2)
     (row,) = plan_rows([other], records, set(), "cpu")
     assert row["seconds"] == pytest.approx(20 + 30, rel=0.1)
+
+
+def test_seeds_that_are_measured_more_thoroughly_tell_of_others_only_where_none_is_known():
+    first, second, third = (tiny_cell(seed=seed) for seed in range(3))
+    records = {first.name: record(first, wall=50.0)}
+    (row,) = plan_rows([third], records, set(), "cpu")
+    assert row["seconds"] == pytest.approx(20 + 30, rel=0.1)
+    records[second.name] = record(second, wall=25.0)
+    (row,) = plan_rows([third], records, set(), "cpu")
+    assert row["seconds"] == pytest.approx(20 + 5, rel=0.1)
 
 
 def test_without_a_like_record_it_is_guessed_from_the_machine():
