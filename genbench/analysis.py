@@ -162,7 +162,6 @@ def differences(
     frame: pd.DataFrame,
     column: str = "value",
     *,
-    simultaneous: bool = False,
     against: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Paired differences between pairs of models, controls left out, on each data set: all pairs,
@@ -170,9 +169,8 @@ def differences(
 
     Columns: dataset, a, b (models), title_a, title_b; `difference`, the Estimate of a - b;
     `deviation` of the differences over seeds; `p` of the paired t test, and `corrected`, the same
-    by Holm's method over the rows that have one: at most 0.05 is what chapters call decided. With
-    `simultaneous`, the intervals of all rows hold together in 95% of cases (Bonferroni). Where a
-    failed run of either left no value, the difference is empty (n = 0), and deviation and p are
+    by Holm's method over the rows that have one: at most 0.05 is what chapters call decided. Where
+    a failed run of either left no value, the difference is empty (n = 0), and deviation and p are
     NaN.
     """
     models = frame[frame["family"] != "control"]
@@ -185,7 +183,6 @@ def differences(
             one = [group for group in groups if group[0][0] == against.get(str(dataset))]
             rest = [group for group in groups if group[0][0] != against.get(str(dataset))]
             pairs += [(dataset, first, second) for first in one for second in rest]
-    confidence = 1 - 0.05 / len(pairs) if simultaneous and pairs else 0.95
     rows = []
     for dataset, ((a, title_a), first), ((b, title_b), second) in pairs:
         left, right = _by_seed(first, column), _by_seed(second, column)
@@ -197,7 +194,7 @@ def differences(
                 "b": b,
                 "title_a": title_a,
                 "title_b": title_b,
-                "difference": paired_difference(left, right, confidence),
+                "difference": paired_difference(left, right),
                 "deviation": deviation_interval([left[s] - right[s] for s in shared]).estimate,
                 "p": paired_test(left, right),
             }

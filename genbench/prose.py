@@ -173,27 +173,6 @@ def dataset_title(name: str) -> str:
 # --- what differs, and what does not ------------------------------------------------------------
 
 
-def compared(difference: Estimate, a: str, b: str, metric: str, higher_is_better: bool) -> str:
-    """One sentence on a paired difference a - b, chosen by its interval.
-
-    It says which is better only where the interval leaves out zero.
-    """
-    if difference.n < 2:
-        return f"{a} and {b}: too few seeds with a value of {metric} for both to compare them."
-    size = difference
-    if difference.estimate < 0:
-        size = Estimate(-difference.estimate, -difference.high, -difference.low, difference.n)
-    direction = "higher" if difference.estimate > 0 else "lower"
-    if difference.holds_zero:
-        return (
-            f"{a} and {b} cannot be told apart by {metric}: the difference is "
-            f"{say(difference)}, and the interval holds zero."
-        )
-    better = (difference.estimate > 0) == higher_is_better
-    word = "better" if better else "worse"
-    return f"{a} is {word} than {b}: its {metric} is {say(size)} {direction}."
-
-
 def best(summary: pd.DataFrame, pairs: pd.DataFrame, metric: str, higher_is_better: bool) -> str:
     """Who leads on one data set, in words that follow from the numbers.
 
@@ -368,7 +347,7 @@ def scores(
             line[metric_title(metric)] = say(row["estimate"], compact=True) + (
                 f" ({count(row['estimate'].n, 'run')})" if some else ""
             )
-    columns = ["data", "model", *map(metric_title, metrics), *(["failed"] if lost else [])]
+    columns = ["model", "data", *map(metric_title, metrics), *(["failed"] if lost else [])]
     frame = pd.DataFrame(list(table.values()), columns=columns)
     frame = frame.loc[:, [len(frame) == 0 or (frame[name] != NONE).any() for name in columns]]
     return frame.drop(columns="data") if frame["data"].nunique() == 1 else frame
@@ -384,28 +363,33 @@ def to_come(results: Results, names: Sequence[str]) -> Markdown:
 
 def variants(results: Results, names: Sequence[str], base: str) -> pd.DataFrame:
     """What a family's variants are beside one of its models by FD on test: one row a model, one
-    column a data set, with the ratio of the mean to that of `base`, below 1 for a model that is
-    closer to real data, and whether the paired difference over seeds is decided."""
+    column a data set. A cell has the ratio of the variant's mean to that of `base` over the seeds
+    that both have, below 1 for a model that is closer to real data, and whether the paired
+    difference is decided; a variant that lost runs says how many, for it ranks behind."""
     fd = final(results, "fd")
     fd = fd[fd["model"].isin([base, *names])]
-    of_mean = over_seeds(fd).set_index(["dataset", "model"])["estimate"]
-    pairs = differences(fd, against=dict.fromkeys(fd["dataset"].unique(), base))
     lines: dict[str, dict[str, str]] = {}
+    lost = over_seeds(fd).set_index(["dataset", "model"])
+    pairs = differences(fd, against=dict.fromkeys(fd["dataset"].unique(), base))
     for row in pairs.to_dict("records"):
-        own, its = (of_mean[row["dataset"], row[side]] for side in ("b", "a"))
-        if not (own.n and its.n):
-            word = "a failed run"
-        elif row["difference"].n < 2:
-            word = "one run"
-        elif not row["corrected"] <= DECIDED:
-            word = "not decided"
-        else:
-            word = "better" if row["difference"].estimate > 0 else "worse"
         line = lines.setdefault(row["title_b"], {"model": row["title_b"]})
-        ratio = own.estimate / its.estimate
-        line[dataset_title(row["dataset"])] = (
-            f"{say(ratio)} ({word})" if math.isfinite(ratio) else word
-        )
+        own = lost.loc[(row["dataset"], row["b"])]
+        if own["failed"]:
+            said = f"lost {own['failed']} of {own['runs']} runs"
+        elif not row["difference"].n:
+            said = NONE
+        else:
+            both = fd[fd["dataset"].eq(row["dataset"]) & fd["model"].isin([row["a"], row["b"]])]
+            by_seed = both.pivot(index="seed", columns="model", values="value").dropna()
+            ratio = by_seed[row["b"]].mean() / by_seed[row["a"]].mean()
+            if row["difference"].n < 2:
+                word = "one run"
+            elif not row["corrected"] <= DECIDED:
+                word = "not decided"
+            else:
+                word = "better" if row["difference"].estimate > 0 else "worse"
+            said = f"{say(ratio)} ({word})"
+        line[dataset_title(row["dataset"])] = said
     columns = ["model", *map(dataset_title, dict.fromkeys(pairs["dataset"]))]
     return pd.DataFrame(list(lines.values()), columns=columns).fillna(NONE)
 

@@ -161,18 +161,6 @@ def test_differences_are_corrected_for_each_other():
     assert sorted(rows["corrected"].dropna()) == pytest.approx([2 * low, max(2 * low, high)])
 
 
-def test_simultaneous_intervals_share_one_chance_of_error():
-    values = {(data, model): [shift, 2.0 * shift, 4.0] for data in ("mnist", "digits")
-              for model, shift in (("dcgan", 0.0), ("vae", 1.0), ("gpt", 5.0))}  # fmt: skip
-    alone, together = (differences(frame(values), simultaneous=s) for s in (False, True))
-    assert len(together) == 6
-    # Student's t with 2 degrees of freedom at 1 - p/2, by its closed form.
-    t = [math.sqrt(2 * (1 - p) ** 2 / (1 - (1 - p) ** 2)) for p in (0.05, 0.05 / 6)]
-    for a, b in zip(alone["difference"], together["difference"], strict=True):
-        assert b.estimate == a.estimate
-        assert b.half_width / a.half_width == pytest.approx(t[1] / t[0])
-
-
 def test_reads_the_tables():
     def cell(name, model, family, variant=""):
         return {"cell": name, "suite": "images+study", "family": family, "model": model,

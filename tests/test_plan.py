@@ -17,7 +17,8 @@ def _known_peak(monkeypatch):
 def record(cell, seconds=20.0, wall=30.0, flops=8e6, status="ok", device="cpu"):
     costs = [] if cell.is_control else [{"cost": "train_seconds", "value": seconds}]
     return {
-        "model": cell.model.name, "seed": cell.seed, "status": status, "provenance": {"device": device},
+        "model": cell.model.name, "seed": cell.seed, "status": status,
+        "provenance": {"device": device},
         "costs": costs, "train_flops": flops, "wall_seconds": wall,
         "specification": cell.model_dump(mode="json"),
     }  # fmt: skip
