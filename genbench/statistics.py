@@ -310,8 +310,9 @@ def performance_profile(
 def paired_test(a: Mapping[int, float], b: Mapping[int, float]) -> float:
     """The two-sided p-value of the paired t test of a against b over the seeds that both have.
 
-    a, b: seed -> value. NaN for fewer than two shared seeds; 1 where all differences are 0, and 0
-    where they are all the same otherwise. Raises ValueError for NaN or infinity.
+    a, b: seed -> value. NaN for fewer than two shared seeds, and where all differences are the same
+    but for rounding: two of them often are of a metric that counts, and no spread to test against
+    is no certainty. 1 where all are 0. Raises ValueError for NaN or infinity.
     """
     shared = sorted(set(a) & set(b))
     d = np.array([a[seed] - b[seed] for seed in shared])
@@ -319,8 +320,10 @@ def paired_test(a: Mapping[int, float], b: Mapping[int, float]) -> float:
         raise ValueError(f"expected finite differences, got {d}")
     if len(d) < 2:
         return math.nan
-    if not np.ptp(d):
-        return 0.0 if d[0] else 1.0
+    if not d.any():
+        return 1.0
+    if np.ptp(d) <= 1e-9 * np.abs(d).max():
+        return math.nan
     return float(stats.ttest_1samp(d, 0).pvalue)
 
 
