@@ -14,7 +14,7 @@ from scipy import stats
 from tabulate import tabulate
 
 from genbench.errors import UserError
-from genbench.statistics import holm, mean_interval, paired_difference
+from genbench.statistics import ROUNDING, holm, mean_interval, paired_difference
 from genbench.tables import Results, altered, load, rebuilding
 
 MODEL = ["dataset", "data_variant", "model", "variant"]
@@ -30,9 +30,6 @@ _METRICS = {
     "cell", "fraction", "metric", "metric_version", "extractor", "split", "value", "n_samples",
     "higher_is_better",
 }  # fmt: skip
-
-# Differences that vary by less than this share of the values vary by rounding alone.
-ROUNDING = 1e-12
 
 
 def load_folder(path: Path) -> Results:

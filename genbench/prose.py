@@ -216,8 +216,7 @@ def best(summary: pd.DataFrame, pairs: pd.DataFrame, metric: str, higher_is_bett
             clear.append(other["title"])
         else:
             open_.append(other["title"])
-    ranks_behind = len(text) - 1
-    rest = len(others) - ranks_behind
+    rest = len(clear) + len(open_) + len(few)
     if clear:
         text.append(f"Its lead over {_some(clear, rest)} is clear of seed-to-seed variation.")
     if open_:

@@ -26,6 +26,9 @@ Draw = Callable[[np.random.Generator, int], Floats]
 Scores = Mapping[str, ArrayLike] | np.ndarray
 """Runs on tasks (data sets): task -> values (n_t,), or an array (runs, tasks)."""
 
+# Differences that vary by less than this share of the values vary by rounding alone.
+ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -64,16 +67,14 @@ def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95
     return Estimate(mean, mean - half, mean + half, n)
 
 
-def paired_difference(
-    a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95
-) -> Estimate:
+def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Estimate:
     """Mean of a - b over the seeds that both have, with its t interval.
 
     a, b: seed -> value. Pairing takes out what seeds share; where two models share nothing by
     having the same seed, it is still valid and only gives up degrees of freedom.
     """
     shared = sorted(set(a) & set(b))
-    return mean_interval([a[seed] - b[seed] for seed in shared], confidence)
+    return mean_interval([a[seed] - b[seed] for seed in shared])
 
 
 def detectable_difference(
@@ -315,14 +316,15 @@ def paired_test(a: Mapping[int, float], b: Mapping[int, float]) -> float:
     is no certainty. 1 where all are 0. Raises ValueError for NaN or infinity.
     """
     shared = sorted(set(a) & set(b))
-    d = np.array([a[seed] - b[seed] for seed in shared])
+    x, y = (np.array([side[seed] for seed in shared]) for side in (a, b))
+    d = x - y
     if not np.isfinite(d).all():
         raise ValueError(f"expected finite differences, got {d}")
     if len(d) < 2:
         return math.nan
     if not d.any():
         return 1.0
-    if np.ptp(d) <= 1e-9 * np.abs(d).max():
+    if np.ptp(d) <= ROUNDING * max(np.abs(x).max(), np.abs(y).max()):
         return math.nan
     return float(stats.ttest_1samp(d, 0).pvalue)
 
