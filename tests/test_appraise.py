@@ -15,6 +15,7 @@ from genbench import run as cli
 from genbench.appraise import Appraisal, appraise, choose_protocol, default_name, keep
 from genbench.errors import UserError
 from genbench.metrics import IMAGE_METRICS
+from genbench.records import read_record
 from genbench.scoring import Judge, quick_scores
 from genbench.tables import build, load
 
@@ -184,7 +185,7 @@ def test_a_record_is_replaced_only_when_told_to(found, tmp_path):
         keep(other, tmp_path, name="theirs", seed=0, device="cpu")
     assert path.read_bytes() == before
     keep(other, tmp_path, name="theirs", seed=0, device="cpu", replace=True)
-    assert json.loads(path.read_text())["reason"] == "another"
+    assert read_record(path)["reason"] == "another"
 
 
 @pytest.mark.parametrize(
@@ -232,7 +233,7 @@ def test_evaluate_prints_json_and_keeps_a_record(samples, tmp_path, capsys):
     assert content["n"] == 150
     assert any("150" in note for note in content["notes"])  # fewer than the protocol's: a warning
     assert "theirs.npz" in err
-    assert (tmp_path / "r" / "external" / "records/images/digits/theirs/s0.json").is_file()
+    assert (tmp_path / "r" / "external" / "records/images/digits/theirs/s0.json.gz").is_file()
     fd = next(row for row in content["metrics"] if row["metric"] == "fd")
     assert fd["low"] < fd["value"] < fd["high"]
     # The same again would lose that record, and is refused before anything is scored.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import gzip
+import json
 import math
 import os
 import subprocess
@@ -106,26 +108,52 @@ def test_json_is_stable_and_refuses_what_json_cannot_hold(tmp_path):
     assert not (tmp_path / "c.json").exists()
 
 
+def refused_by_name(path, read):
+    with pytest.raises(UserError) as caught:
+        read()
+    assert str(path) in str(caught.value)
+    assert "restore it from git or delete it" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1', b"\xff\xfe", b"nul"])
 def test_a_file_that_is_not_json_is_refused_by_name(tmp_path, content):
-    path = tmp_path / "records" / "images" / "x.json"
-    path.parent.mkdir(parents=True)
+    path = tmp_path / "x.json"
     path.write_bytes(content)
-    for read in (lambda: read_json(path), lambda: load_records(tmp_path)):
-        with pytest.raises(UserError) as caught:
-            read()
-        assert str(path) in str(caught.value)
-        assert "restore it from git or delete it" in str(caught.value)
-        assert "\n" not in str(caught.value)
+    refused_by_name(path, lambda: read_json(path))
+    record = record_path(tmp_path, "images/x")
+    record.parent.mkdir(parents=True)
+    for packed in (content, gzip.compress(content)):
+        record.write_bytes(packed)
+        refused_by_name(record, lambda: load_records(tmp_path))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.5, 0.9, 0.99])
+def test_a_cut_record_is_refused_by_name(tmp_path, share):
+    write_record(tmp_path, whole("images/x", metrics=[{"metric": "fd", "value": 1.0}]))
+    path = record_path(tmp_path, "images/x")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    refused_by_name(path, lambda: load_records(tmp_path))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+def test_a_record_with_a_changed_byte_is_refused_by_name(tmp_path, share):
+    write_record(tmp_path, whole("images/x", metrics=[{"metric": "fd", "value": 1.0}]))
+    path = record_path(tmp_path, "images/x")
+    content = bytearray(path.read_bytes())
+    content[int(share * len(content))] ^= 0xFF
+    path.write_bytes(content)
+    refused_by_name(path, lambda: load_records(tmp_path))
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", "3", "null", '{"cell": "a"}'])
 def test_json_that_is_no_record_is_refused_by_name(tmp_path, content):
-    path = tmp_path / "records" / "x.json"
+    path = record_path(tmp_path, "x")
     path.parent.mkdir()
-    path.write_text(content)
+    path.write_bytes(gzip.compress(content.encode()))
     with pytest.raises(
-        UserError, match=r"x\.json is not a whole record \(it lacks .*costs"
+        UserError, match=r"x\.json\.gz is not a whole record \(it lacks .*costs"
     ) as caught:
         load_records(tmp_path)
     assert "\n" not in str(caught.value)
@@ -145,21 +173,20 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     record = whole("images/digits/vae/s0", curves=curves, metrics=metrics, seed=3)
     write_record(tmp_path, record)
     assert load_records(tmp_path) == [record]
-    text = record_path(tmp_path, "images/digits/vae/s0").read_text()
+    packed = record_path(tmp_path, "images/digits/vae/s0").read_bytes()
+    write_record(tmp_path, record)
+    assert record_path(tmp_path, "images/digits/vae/s0").read_bytes() == packed
+    text = gzip.decompress(packed).decode()
     assert '  "loss": [0.25, null],' in text.splitlines()
 
 
-def test_records_by_rows_are_read_too(tmp_path):
-    record = whole("images/digits/vae/s0", metrics=[{"metric": "fd", "value": 1.0}])
-    write_json(record_path(tmp_path, "images/digits/vae/s0"), record)
-    assert load_records(tmp_path) == [record]
-
-
-@pytest.mark.parametrize("table", [3, "x", {"metric": ["fd"], "value": []}, {"metric": 1}])
+@pytest.mark.parametrize("table", [3, "x", [{"a": 1}], {"a": [1], "b": []}, {"a": 1}])
 def test_a_record_with_a_cut_table_is_refused_by_name(tmp_path, table):
     path = record_path(tmp_path, "images/digits/vae/s0")
-    write_json(path, whole("images/digits/vae/s0", metrics=table))
-    with pytest.raises(UserError, match=r"s0\.json is not a whole record \(a table of it is cut"):
+    path.parent.mkdir(parents=True)
+    content = whole("images/digits/vae/s0", metrics=table)
+    path.write_bytes(gzip.compress(json.dumps(content).encode()))
+    with pytest.raises(UserError, match=r"s0\.json\.gz .* \(a table of it is cut"):
         load_records(tmp_path)
 
 

@@ -91,7 +91,7 @@ def test_a_suite_is_run_recorded_and_summed_up(cli, mine):
     assert rows[0].split()[:2] == ["cell", "status"]
     for name in CELLS:
         assert any(row.startswith(name) for row in rows)
-        assert (cli.results / "records" / f"{name}.json").is_file()
+        assert (cli.results / "records" / f"{name}.json.gz").is_file()
         shown = (cli.results / "samples" / f"{name.replace('/', '__')}.png").is_file()
         assert shown == name.endswith("/s0")
     assert "4 cells computed, 0 were up to date" in result.out
@@ -469,8 +469,8 @@ def test_no_network_and_no_cache(cli, tmp_path, monkeypatch, unplugged):
 
 def test_a_broken_record_is_named(cli, mine, tmp_path):
     cli(mine, "--only", "*/noise/s0")
-    record = cli.results / "records" / "images" / "digits" / "noise" / "s0.json"
-    record.write_text(record.read_text()[:100])
+    record = cli.results / "records" / "images" / "digits" / "noise" / "s0.json.gz"
+    record.write_bytes(record.read_bytes()[:100])
     for command in ([mine], ["status", mine], ["plan", mine], ["tables"]):
         said = mistake(cli(*command), tmp_path, files(tmp_path))
         assert str(record) in said
