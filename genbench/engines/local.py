@@ -104,11 +104,10 @@ def at_once(work: Sequence[Work], setting: Setting, jobs: int) -> Iterator[tuple
                 "on from where it stood, with fewer --jobs if it happens again"
             ) from None
         except BaseException:
-            # The others would go on to the ends of their cells, which may take hours.
-            pool.shutdown(wait=False, cancel_futures=True)
+            # The others would go on to the ends of their cells, which may take hours. The pool
+            # takes their deaths for its own, drops what waits, and joins them.
             for process in multiprocessing.active_children():
                 process.terminate()
-                process.join()
             raise
 
 
