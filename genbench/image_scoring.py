@@ -126,7 +126,7 @@ def outcome(judge: Judge, scores: Iterable[Score]) -> tuple[str, str]:
     covered, entropy = values["classes_covered"], values["class_entropy"]
     least_classes, least_entropy = spec.min_classes * classes, spec.min_entropy * math.log2(classes)
     if covered < least_classes:
-        return "collapsed", f"{covered:g} classes covered, fewer than {least_classes:g}"
+        return "collapsed", f"classes covered: {covered:g}, fewer than {least_classes:g}"
     if entropy < least_entropy:
         return "collapsed", f"class entropy {entropy:.2f} bits, under {least_entropy:.2f}"
     return "ok", ""

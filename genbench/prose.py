@@ -26,7 +26,8 @@ from matplotlib.figure import Figure as Plot
 from genbench.analysis import FAILED, differences, final, over_seeds, ranked
 from genbench.metrics import METRICS
 from genbench.models import MODELS
-from genbench.statistics import Estimate
+from genbench.statistics import FEWEST, Estimate
+from genbench.suite import Cell
 from genbench.tables import Results
 
 DECIDED = 0.05  # the corrected p-value up to which a difference is called decided
@@ -210,7 +211,7 @@ def best(summary: pd.DataFrame, pairs: pd.DataFrame, metric: str, higher_is_bett
             ((pairs["a"] == first["model"]) & (pairs["b"] == other["model"]))
             | ((pairs["a"] == other["model"]) & (pairs["b"] == first["model"]))
         ]
-        if pair.empty or pair.iloc[0]["difference"].n < 2:
+        if pair.empty or pair.iloc[0]["difference"].n < FEWEST:
             few.append(other["title"])
         elif pair.iloc[0]["corrected"] <= DECIDED:
             clear.append(other["title"])
@@ -231,6 +232,11 @@ def _some(titles: Sequence[str], of: int) -> str:
     return f"all {of} others" if len(titles) == of > 5 else join(titles)
 
 
+def _named(titles: Sequence[str], most: int = 6) -> str:
+    """The names, or how many models there are where they are more than `most`."""
+    return join(titles) if len(titles) <= most else f"{len(titles)} models"
+
+
 def quoted(passages: Mapping[str, str]) -> Markdown:
     """Texts as they are, line breaks included, each under its title."""
     return Markdown(
@@ -243,7 +249,10 @@ def expectations(checked: pd.DataFrame) -> Markdown:
     if checked.empty:
         return Markdown("*No control is recorded yet, so nothing was checked.*")
     wrong = checked[~checked["agrees"]]
-    told = f"{count(len(checked), 'expectation')} were checked, each with every seed that has it. "
+    told = (
+        f"{count(len(checked), 'expectation')} were checked, each in every recorded run of its "
+        "control. "
+    )
     if wrong.empty:
         return Markdown(told + "**All of them hold.**")
     return Markdown(
@@ -261,25 +270,30 @@ def expectations(checked: pd.DataFrame) -> Markdown:
 
 def between(places: Mapping[str, Estimate], low: str, high: str) -> Markdown:
     """Where models are on a scale between two things, and which are clearly on one side of the
-    upper one. places: model -> its place, 0 being `low` and 1 `high`."""
+    upper one, of those with FEWEST runs or more. places: model -> its place, 0 being `low` and 1
+    `high`."""
     known = {MODELS[name].title: place for name, place in places.items() if place.n}
     if not known:
-        return Markdown("")
-    nearer = [title for title, place in known.items() if place.n > 1 and place.high < 1]
-    further = [title for title, place in known.items() if place.n > 1 and place.low > 1]
-    text = (
+        return Markdown("*No model has a place between the two yet.*")
+    enough = {title: place for title, place in known.items() if place.n >= FEWEST}
+    nearer = [title for title, place in enough.items() if place.high < 1]
+    further = [title for title, place in enough.items() if place.low > 1]
+    open_ = [title for title in enough if title not in (*nearer, *further)]
+    few = [title for title in known if title not in enough]
+    text = [
         f"On the scale where {low} are 0 and {high} 1, "
         + join(f"{title} is at {say(place)}" for title, place in known.items())
-        + ". "
-    )
-    text += (
-        f"Clearly closer to {low} than {high} are: {join(nearer)}."
-        if nearer
-        else f"None is clearly closer to {low} than {high} are."
-    )
+        + "."
+    ]
+    if nearer:
+        text.append(f"Clearly closer to {low} than {high} are: {join(nearer)}.")
     if further:
-        text += f" Clearly further away: {join(further)}."
-    return Markdown(text)
+        text.append(f"Clearly further away: {join(further)}.")
+    if open_:
+        text.append(f"Seeds do not decide on which side of {high} are: {join(open_)}.")
+    if few:
+        text.append(f"Too few runs to say on which side of {high}: {join(few)}.")
+    return Markdown(" ".join(text))
 
 
 def trained_with(results: Results, names: Sequence[str], rows: str) -> pd.DataFrame:
@@ -327,37 +341,71 @@ def scores(
     space: str = "classifier",
 ) -> pd.DataFrame:
     """Mean and interval over seeds of final metrics: one row a data set and model, ready for
-    `Table`. A metric that has no value in any row is left out, and one that some runs lack says how
-    many have it; a column says how many of the runs failed, where any did. space: the feature
+    `Table`, with how many runs it has and how many of them failed. A metric that has no value in
+    any row is left out, and one that some runs lack says how many have it. space: the feature
     space, for metrics that have one."""
     table: dict[tuple[str, str], dict[str, str]] = {}
-    lost = False
     for metric in metrics:
         for row in over_seeds(final(results, metric, split, space)).to_dict("records"):
             if models is not None and row["model"] not in models:
                 continue
             line = table.setdefault(
                 (row["dataset"], row["model"]),
-                {"data": dataset_title(row["dataset"]), "model": row["title"], "failed": ""},
+                {"data": dataset_title(row["dataset"]), "model": row["title"]},
             )
-            line["failed"] = f"{row['failed']} of {row['runs']}"
-            lost = lost or bool(row["failed"])
+            failed = f" ({row['failed']} failed)" if row["failed"] else ""
+            line["runs"] = f"{row['runs']}{failed}"
             some = 0 < row["estimate"].n < row["runs"]
             line[metric_title(metric)] = say(row["estimate"], compact=True) + (
                 f" ({count(row['estimate'].n, 'run')})" if some else ""
             )
-    columns = ["model", "data", *map(metric_title, metrics), *(["failed"] if lost else [])]
+    columns = ["model", "data", "runs", *map(metric_title, metrics)]
     frame = pd.DataFrame(list(table.values()), columns=columns)
     frame = frame.loc[:, [len(frame) == 0 or (frame[name] != NONE).any() for name in columns]]
     return frame.drop(columns="data") if frame["data"].nunique() == 1 else frame
 
 
-def to_come(results: Results, names: Sequence[str]) -> Markdown:
-    """Which of these models have no recorded run in the results yet; nothing where all have one."""
-    lacking = [MODELS[name].title for name in names if name not in set(results.cells["model"])]
-    if not lacking:
-        return Markdown("")
-    return Markdown(f"*No recorded run yet, and so in no figure or table: {join(lacking)}.*")
+def firsts(results: Results, metrics: Sequence[str], space: str = "classifier") -> str:
+    """Which model has the best mean of which of these metrics on test, `X in FD and KID; Y in
+    Recall`; metrics without a better end are left out."""
+    best: dict[str, list[str]] = {}
+    for metric in metrics:
+        values = final(results, metric, space=space)
+        means = over_seeds(values[values["family"] != "control"])
+        up = METRICS[metric].higher_is_better
+        ranking = ranked(means, higher_is_better=bool(up))
+        if up is not None and len(ranking) and ranking["estimate"].iloc[0].n:
+            best.setdefault(ranking["title"].iloc[0], []).append(metric_words(metric))
+    return "; ".join(f"{title} in {join(metrics)}" for title, metrics in best.items())
+
+
+def to_come(
+    results: Results, planned: Sequence[Cell], names: Sequence[str] | None = None
+) -> Markdown | None:
+    """How many of the planned runs of plain models are recorded, of those named or of all but the
+    controls; None where all are."""
+    counts: dict[tuple[str, str], list[bool]] = {}
+    recorded = set(results.cells["cell"])
+    for cell in planned:
+        wanted = cell.model.name in names if names is not None else not cell.is_control
+        if wanted and not cell.variant:
+            runs = counts.setdefault((cell.data.name, cell.model.name), [])
+            runs.append(cell.name in recorded)
+    if all(map(all, counts.values())):
+        return None
+    of = sum(map(len, counts.values()))
+    text = [f"**Not all is recorded yet: {sum(map(sum, counts.values()))} of {of} planned runs.**"]
+    for dataset in dict.fromkeys(data for data, _ in counts):
+        alike: dict[tuple[int, int], list[str]] = {}
+        for (data, model), runs in counts.items():
+            if data == dataset:
+                alike.setdefault((sum(runs), len(runs)), []).append(MODELS[model].title)
+        said = (
+            f"{_named(alike[have, want])} {have or 'none'} of {want}"
+            for have, want in sorted(alike, reverse=True)
+        )
+        text.append(f"{dataset_title(dataset)}: {'; '.join(said)}.")
+    return Markdown(" ".join(text))
 
 
 def variants(results: Results, names: Sequence[str], base: str) -> pd.DataFrame:
@@ -381,8 +429,8 @@ def variants(results: Results, names: Sequence[str], base: str) -> pd.DataFrame:
             both = fd[fd["dataset"].eq(row["dataset"]) & fd["model"].isin([row["a"], row["b"]])]
             by_seed = both.pivot(index="seed", columns="model", values="value").dropna()
             ratio = by_seed[row["b"]].mean() / by_seed[row["a"]].mean()
-            if row["difference"].n < 2:
-                word = "one run"
+            if row["difference"].n < FEWEST:
+                word = count(row["difference"].n, "run")
             elif not row["corrected"] <= DECIDED:
                 word = "not decided"
             else:

@@ -14,7 +14,7 @@ from scipy import stats
 from genbench.analysis import FAILED, final, in_order
 from genbench.metrics import METRICS
 from genbench.metrics.measured import Z
-from genbench.statistics import Estimate, rank_agreement, variance_components
+from genbench.statistics import FEWEST, Estimate, rank_agreement, variance_components
 from genbench.tables import Results, final_rows
 
 
@@ -77,7 +77,7 @@ def variance_split(results: Results, metric: str) -> pd.DataFrame:
     """Of one measurement of each model: `training` and `sampling`, standard deviations from the
     seed and from drawing finitely many samples, `share`, an Estimate of training's part of the
     variance over `runs` runs of `draws` sets of samples at most, and `flag` where its estimate was
-    negative.
+    negative. Models of fewer than FEWEST runs are left out.
 
     The interval of the share is that of the intraclass correlation, from the F quantiles of the
     ratio of mean squares, which rests on normality; of unequal draws it is approximate, as the
@@ -90,7 +90,7 @@ def variance_split(results: Results, metric: str) -> pd.DataFrame:
     table = table[table["metric"] == metric]
     for (dataset, model, title), group in table.groupby(["dataset", "model", "title"], sort=False):
         values = [part["value"].to_numpy() for _, part in group.groupby("seed")]
-        if len(values) < 2 or sum(map(len, values)) <= len(values):
+        if len(values) < FEWEST or sum(map(len, values)) <= len(values):
             continue
         seed, sampling = variance_components(values)
         total = seed.variance + sampling.variance

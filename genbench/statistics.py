@@ -28,6 +28,9 @@ Scores = Mapping[str, ArrayLike] | np.ndarray
 
 # Differences that vary by less than this share of the values vary by rounding alone.
 ROUNDING = 1e-12
+# Seeds that two models must share before their difference is tested. The test has a degree of
+# freedom less than there are differences, and with one its answer is all but a matter of luck.
+FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -311,16 +314,16 @@ def performance_profile(
 def paired_test(a: Mapping[int, float], b: Mapping[int, float]) -> float:
     """The two-sided p-value of the paired t test of a against b over the seeds that both have.
 
-    a, b: seed -> value. NaN for fewer than two shared seeds, and where all differences are the same
-    but for rounding: two of them often are of a metric that counts, and no spread to test against
-    is no certainty. 1 where all are 0. Raises ValueError for NaN or infinity.
+    a, b: seed -> value. NaN for fewer than FEWEST shared seeds, and where all differences are the
+    same but for rounding: two of them often are of a metric that counts, and no spread to test
+    against is no certainty. 1 where all are 0. Raises ValueError for NaN or infinity.
     """
     shared = sorted(set(a) & set(b))
     x, y = (np.array([side[seed] for seed in shared]) for side in (a, b))
     d = x - y
     if not np.isfinite(d).all():
         raise ValueError(f"expected finite differences, got {d}")
-    if len(d) < 2:
+    if len(d) < FEWEST:
         return math.nan
     if not d.any():
         return 1.0

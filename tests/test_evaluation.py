@@ -295,8 +295,8 @@ def covering(classes: int, share: float = 0.0) -> list[Score]:
     [
         (covering(10), "ok", ""),
         (covering(5), "ok", ""),
-        (covering(4), "collapsed", "4 classes covered, fewer than 5"),
-        (covering(1), "collapsed", "1 classes covered, fewer than 5"),
+        (covering(4), "collapsed", "classes covered: 4, fewer than 5"),
+        (covering(1), "collapsed", "classes covered: 1, fewer than 5"),
         (covering(10, share=0.8), "collapsed", "class entropy 1.25 bits, under 1.66"),
         (covering(10, share=0.5), "ok", ""),
     ],

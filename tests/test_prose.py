@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from genbench import prose
 from genbench.prose import count, join, metric_title, say, tell
 from genbench.statistics import Estimate
+from genbench.suite import load_profiles, load_suites
 from genbench.tables import Results
 
 NBSP = "\N{NO-BREAK SPACE}"
@@ -170,14 +171,78 @@ def test_a_metrics_arrow_points_to_where_it_is_better_if_anywhere():
     assert metric_title("ct") == "C_T"
 
 
-def test_models_without_a_recorded_run_are_named():
-    cells = pd.DataFrame({"model": ["dcgan", "vae"]})
+def test_scores_say_how_many_runs_they_are_of(monkeypatch):
+    values = {"fd": {"dcgan": [1.0, 2.0, 3.0], "vae": [5.0]},
+              "bpd": {"dcgan": [None] * 3, "vae": [None]},
+              "recall": {"dcgan": [0.5, None, None], "vae": [0.25]}}  # fmt: skip
+
+    def frame(results, metric, split, space):
+        return pd.DataFrame(
+            [
+                {"dataset": "mnist", "family": "gan", "model": model, "title": model, "seed": seed,
+                 "status": "collapsed" if seed == 2 else "ok", "value": value}
+                for model, each in values[metric].items() for seed, value in enumerate(each)
+            ]
+        )  # fmt: skip
+
+    monkeypatch.setattr(prose, "final", frame)
+    table = prose.scores(None, list(values)).set_index("model")
+    assert list(table) == ["runs", "FD ↓", "Recall ↑"]  # one data set; no bits of either
+    assert table["runs"].to_dict() == {"dcgan": "3 (1 failed)", "vae": "1"}
+    assert table.loc["dcgan", "FD ↓"].replace(NBSP, " ") == "2.0 ± 2.5"
+    assert table.loc["vae", "FD ↓"] == "5"
+    assert list(prose.scores(None, ["fd"], models=["vae"])["model"]) == ["vae"]
+
+
+def test_who_is_first_by_what(monkeypatch):
+    values = {"fd": {"a": [1.0, 2.0], "b": [3.0]}, "kid": {"a": [0.1], "b": [0.3]},
+              "recall": {"a": [0.1], "b": [0.5]}, "ct": {"a": [0.1], "b": [0.5]},
+              "bpd": {"a": [None], "b": [None]}}  # fmt: skip
+
+    def frame(results, metric, split="test", space=""):
+        return pd.DataFrame(
+            [
+                {"dataset": "mnist", "family": family, "model": model, "title": model.upper(),
+                 "seed": seed, "status": "ok", "value": value}
+                for model, each in [*values[metric].items(), ("real", [0.0, 1.0])]
+                for family in ["control" if model == "real" else "gan"]
+                for seed, value in enumerate(each)
+            ]
+        )  # fmt: skip
+
+    monkeypatch.setattr(prose, "final", frame)
+    said = prose.firsts(None, list(values))
+    assert said == "A in FD and KID; B in Recall"
+    assert prose.firsts(None, ["bpd", "ct"]) == ""
+
+
+def test_runs_that_are_planned_and_not_recorded_are_told_of():
+    (suite,) = load_suites("images")
+    planned = suite.cells(load_profiles()["cpu"])
+    names = {cell.name for cell in planned if cell.data.name == "mnist"}
+    names |= {"images/fashion-mnist/lsgan/s0", "images/fashion-mnist/lsgan/s3"}
+    names -= {"images/mnist/sngan/s1"}
     empty = pd.DataFrame()
-    results = Results("cpu", cells, empty, empty, empty, {}, Path())
-    said = prose.to_come(results, ["dcgan", "lsgan", "diffusion"]).data
-    assert "LSGAN and Diffusion" in said
-    assert "DCGAN" not in said
-    assert prose.to_come(results, ["vae"]).data == ""
+
+    def said(recorded, models=None):
+        cells = pd.DataFrame({"cell": sorted(recorded)})
+        results = Results("cpu", cells, empty, empty, empty, {}, Path())
+        return prose.to_come(results, planned, models)
+
+    told = said(names, ["lsgan", "sngan", "diffusion"]).data
+    assert told == (
+        "**Not all is recorded yet: 10 of 24 planned runs.** Fashion-MNIST: LSGAN 2 of 5; "
+        "SNGAN (hinge) and Diffusion none of 5. MNIST: LSGAN and Diffusion 3 of 3; "
+        "SNGAN (hinge) 2 of 3."
+    )
+    told = said(names).data  # 16 models, no controls
+    assert "128 planned runs" in told
+    assert told.endswith(
+        "LSGAN 2 of 5; 15 models none of 5. MNIST: 15 models 3 of 3; SNGAN (hinge) 2 of 3."
+    )
+    everything = {cell.name for cell in planned}
+    assert said(everything) is None
+    assert said(everything, ["vae"]) is None
 
 
 def test_a_table_of_benchmarks_says_what_measured_it_where_and_when():
@@ -218,11 +283,13 @@ def test_places_between_two_things_are_claimed_only_where_intervals_allow():
     told = prose.between(places, "real passages", "n-grams").data
     assert "GPT is at 0.50 (0.40 to 0.60)" in told
     assert "Clearly closer to real passages than n-grams are: GPT. " in told
-    assert told.endswith("Clearly further away: WGAN-GP on tokens.")
+    assert "Clearly further away: WGAN-GP on tokens. " in told
+    assert told.endswith("Seeds do not decide on which side of n-grams are: Sequence VAE.")
     assert "LSTM" not in told
-    one = prose.between({"token-gpt": Estimate(0.5, math.nan, math.nan, 1)}, "a", "b").data
-    assert "None is clearly closer" in one  # one seed has no interval
-    assert prose.between({}, "a", "b").data == ""
+    for n in (1, 2):  # no interval, or one that is all but infinite
+        few = prose.between({"token-gpt": Estimate(0.5, 0.4, 0.6, n)}, "a", "b").data
+        assert few.endswith("Too few runs to say on which side of b: GPT.")
+    assert "No model" in prose.between({}, "a", "b").data
 
 
 def test_quoted_texts_keep_their_lines():
@@ -232,7 +299,7 @@ def test_quoted_texts_keep_their_lines():
 def test_variants_are_ratios_to_a_base_with_what_seeds_decide(monkeypatch):
     values = {"dcgan": [2.0, 2.1, 1.9, 2.0, 9.0], "lsgan": [1.0, 1.2, 0.9, 1.1],
               "sngan": [1.0, 3.4, 2.2, 1.8], "wgan-gp": [4.0, 4.3, 3.9, 4.1], "cgan": [0.5],
-              "mlp-gan": [9.0, None, 9.0, 9.0]}  # fmt: skip
+              "mlp-vae": [3.0, 3.0], "mlp-gan": [9.0, None, 9.0, 9.0]}  # fmt: skip
 
     def frame(status):
         return pd.DataFrame(
@@ -250,7 +317,7 @@ def test_variants_are_ratios_to_a_base_with_what_seeds_decide(monkeypatch):
     # Of the seeds that both have: the base's fifth run is not in its mean.
     assert said().set_index("model")["MNIST"].to_dict() == {
         "lsgan": "0.525 (better)", "sngan": "1.05 (not decided)", "wgan-gp": "2.04 (worse)",
-        "cgan": "0.250 (one run)", "mlp-gan": "lost 1 of 4 runs",
+        "cgan": "0.250 (one run)", "mlp-vae": "1.46 (2 runs)", "mlp-gan": "lost 1 of 4 runs",
     }  # fmt: skip
     # Runs that collapsed rank behind, whatever their values.
     lost = said({"lsgan": "collapsed"}).set_index("model")["MNIST"]

@@ -195,7 +195,8 @@ def test_what_has_no_interval_or_no_second_draw_says_nothing_of_honesty():
 def test_the_split_is_that_of_the_components_of_variance():
     runs = {("mnist", "vae", 0): [1.0, 2.0, 4.0], ("mnist", "vae", 1): [7.0, 9.0],
             ("mnist", "vae", 2): [20.0]}  # fmt: skip
-    other = {("mnist", "dcgan", 0): [1.0, 1.0], ("mnist", "dcgan", 1): [3.0, 3.0]}
+    other = {("mnist", "dcgan", 0): [1.0, 1.0], ("mnist", "dcgan", 1): [3.0, 3.0],
+             ("mnist", "dcgan", 2): [5.0, 5.0]}  # fmt: skip
     found = variance_split(tables(metric_rows(runs | other), metric_rows(runs, "kid")), "fd")
     assert found["model"].tolist() == ["dcgan", "vae"]
     for row, of in zip(found.to_dict("records"), (other, runs), strict=True):
@@ -206,8 +207,8 @@ def test_the_split_is_that_of_the_components_of_variance():
         assert row["share"].estimate == pytest.approx(share)
         assert (row["share"].n, row["runs"]) == (len(of), len(of))
         assert row["title"] == MODELS[row["model"]].title
-    # By hand: runs that never differ within, at 1 and 3.
-    assert (found["training"][0], found["sampling"][0]) == (pytest.approx(math.sqrt(2)), 0)
+    # By hand: runs that never differ within, at 1, 3 and 5.
+    assert (found["training"][0], found["sampling"][0]) == (pytest.approx(2), 0)
     assert (found["share"][0].estimate, found["flag"][0]) == (1, "")
     assert math.isnan(found["share"][0].low)
     assert found["draws"].tolist() == [2, 3]
@@ -224,27 +225,30 @@ def test_the_share_is_held_by_its_interval_as_often_as_promised():
 
 
 def test_a_negative_variance_of_training_is_0_and_flagged():
-    runs = {("mnist", "vae", seed): [0.0, 4.0] for seed in range(2)}
+    runs = {("mnist", "vae", seed): [0.0, 4.0] for seed in range(3)}
     (row,) = variance_split(tables(metric_rows(runs)), "fd").to_dict("records")
     assert (row["training"], row["share"].estimate) == (0, 0)
     assert row["sampling"] == pytest.approx(math.sqrt(8))
     assert "estimated as -4" in row["flag"]
 
 
-def test_models_with_one_seed_or_without_redraws_are_not_split():
+def test_models_with_few_seeds_or_without_redraws_are_not_split():
     values = {
-        ("mnist", "vae", 0): [1.0, 2.0, 3.0],  # one seed
-        ("mnist", "dcgan", 0): [1.0],  # two seeds, drawn once each
+        ("mnist", "vae", 0): [1.0, 2.0, 3.0],  # two seeds
+        ("mnist", "vae", 1): [2.0, 3.0, 5.0],
+        ("mnist", "dcgan", 0): [1.0],  # three seeds, drawn once each
         ("mnist", "dcgan", 1): [2.0],
+        ("mnist", "dcgan", 2): [4.0],
         ("digits", "vae", 0): [1.0, 2.0],
         ("digits", "vae", 1): [3.0, math.nan],
+        ("digits", "vae", 2): [4.0],
     }
     found = variance_split(tables(metric_rows(values)), "fd")
     assert found[["dataset", "model"]].to_numpy().tolist() == [["digits", "vae"]]
 
 
 def test_without_any_variance_there_are_no_shares():
-    runs = {("mnist", "vae", seed): [3.0, 3.0] for seed in range(2)}
+    runs = {("mnist", "vae", seed): [3.0, 3.0] for seed in range(3)}
     (row,) = variance_split(tables(metric_rows(runs)), "fd").to_dict("records")
     assert (row["training"], row["sampling"]) == (0, 0)
     assert math.isnan(row["share"].estimate)

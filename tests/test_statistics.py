@@ -448,11 +448,22 @@ def test_paired_test_is_scipys_and_agrees_with_the_interval():
 
 
 def test_paired_test_without_spread_or_values():
-    assert paired_test({0: 1.0, 1: 2.0}, {0: 1.0, 1: 2.0}) == 1.0
-    assert math.isnan(paired_test({0: 2.0, 1: 3.0}, {0: 1.0, 1: 2.0}))
+    same = {0: 1.0, 1: 2.0, 2: 2.5}
+    assert paired_test(same, same) == 1.0
+    assert math.isnan(paired_test({0: 2.0, 1: 3.0, 2: 3.5}, same))
     # As two shares of 10,000 are found to differ: the same but for rounding.
-    assert math.isnan(paired_test({0: 0.7328, 1: 0.7271}, {0: 0.8, 1: 0.7943}))
+    theirs = {0: 0.7328, 1: 0.7271, 2: 0.75}
+    assert math.isnan(paired_test(theirs, {0: 0.8, 1: 0.7943, 2: 0.8172}))
+
+
+def test_paired_test_takes_three_shared_seeds():
+    a, b = {0: 2.0, 1: 3.1, 2: 4.0}, {0: 1.0, 1: 2.0, 2: 3.0, 3: 4.0}
+    assert paired_test(a, b) < 0.05
+    assert math.isnan(paired_test({0: 2.0, 1: 3.1, 5: 4.0}, b))
     assert math.isnan(paired_test({0: 2.0}, {0: 1.0}))
+
+
+def test_paired_test_takes_no_infinity():
     with pytest.raises(ValueError, match="finite"):
         paired_test({0: INF, 1: 2.0}, {0: 1.0, 1: 2.0})
 
