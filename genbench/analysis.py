@@ -13,6 +13,7 @@ import pandas as pd
 
 from genbench.models import FAMILIES, MODELS
 from genbench.statistics import (
+    FEWEST,
     Floats,
     deviation_interval,
     holm,
@@ -24,6 +25,8 @@ from genbench.statistics import (
 from genbench.tables import Results, final_rows, of_space, relative_scale
 
 FAILED = ("diverged", "collapsed", "crashed")
+
+DECIDED = 0.05  # the corrected p-value up to which a difference is called decided
 
 
 def of_suite(results: Results, suite: str) -> Results:
@@ -139,8 +142,9 @@ def champions(
     """The best model of each family, in the register's order, of those that learn without labels:
     they are given what the others are not. The best is the one that comes closest to real data on
     the *validation* split, by the mean over data sets and seeds of the place between train split
-    and the control `one`; models with failed runs behind those without. space: the feature space,
-    for a metric that has one."""
+    and the control `one`; models with failed runs behind those without. The data sets are those
+    that most models of the family have runs on, and models without one of them are no candidates.
+    space: the feature space, for a metric that has one."""
     table = in_order(
         relative_scale(results.metrics, results.cells, metric, "validation", space=space, one=one)
     )
@@ -149,10 +153,16 @@ def champions(
     if table.empty:
         return []
     rows = []
-    for (family, model), group in table.groupby(["family", "model"], sort=False):
-        means = group.groupby("dataset")["relative"].mean()
-        failed = int(group["status"].isin(FAILED).sum())
-        rows.append((family, failed, means.mean() if means.notna().all() else np.inf, model))
+    for family, of_family in table.groupby("family", sort=False):
+        n_models = of_family.groupby("dataset")["model"].nunique()
+        asked = n_models.index[n_models == n_models.max()]
+        there = of_family[of_family["dataset"].isin(asked)]
+        for model, group in there.groupby("model", sort=False):
+            means = group.groupby("dataset")["relative"].mean()
+            failed = int(group["status"].isin(FAILED).sum())
+            if len(means) == len(asked):
+                mean = means.mean() if means.notna().all() else np.inf
+                rows.append((family, failed, mean, model))
     best = pd.DataFrame(rows, columns=["family", "failed", "mean", "model"])
     best = best.sort_values(["failed", "mean"], kind="stable").drop_duplicates("family")
     return [name for name in MODELS if name in set(best["model"])]
@@ -202,6 +212,38 @@ def differences(
     columns = ["dataset", "a", "b", "title_a", "title_b", "difference", "deviation", "p"]
     table = pd.DataFrame(rows, columns=columns)
     return table.assign(corrected=corrected(table["p"].to_numpy(dtype=float)))
+
+
+def verdicts(frame: pd.DataFrame, column: str = "value", *, higher_is_better: bool) -> pd.DataFrame:
+    """How sure an order of models on one data set is: rows of `differences` for all pairs, `a`
+    ranked before `b`, from the first to the last, with `verdict`:
+
+    failed     b lost more runs than a, and ranks behind by the declared rule, whatever its values
+    few        they share fewer than FEWEST seeds
+    decided    the difference is in a's favour and its corrected p-value at most DECIDED
+    open       the seeds do not decide
+    """
+    ranking = ranked(over_seeds(frame, column), higher_is_better=higher_is_better)
+    place = {model: i for i, model in enumerate(ranking["model"])}
+    failed = dict(zip(ranking["model"], ranking["failed"], strict=True))
+    rows = []
+    for row in differences(frame, column).to_dict("records"):
+        if place[row["a"]] > place[row["b"]]:
+            e = row["difference"]
+            row |= {"a": row["b"], "b": row["a"], "difference": replace(
+                e, estimate=-e.estimate, low=-e.high, high=-e.low
+            ), "title_a": row["title_b"], "title_b": row["title_a"]}  # fmt: skip
+        gain = row["difference"].estimate * (1 if higher_is_better else -1)
+        if failed[row["b"]] > failed[row["a"]]:
+            row["verdict"] = "failed"
+        elif row["difference"].n < FEWEST:
+            row["verdict"] = "few"
+        else:
+            row["verdict"] = "decided" if gain > 0 and row["corrected"] <= DECIDED else "open"
+        rows.append(row)
+    rows.sort(key=lambda row: (place[row["a"]], place[row["b"]]))
+    columns = ["dataset", "a", "b", "title_a", "title_b", "difference", "deviation", "p"]
+    return pd.DataFrame(rows, columns=[*columns, "corrected", "verdict"])
 
 
 def corrected(p_values: Floats) -> Floats:

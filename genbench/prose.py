@@ -10,6 +10,7 @@ import base64
 import html
 import inspect
 import io
+import itertools
 import math
 import re
 import string
@@ -23,14 +24,13 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure as Plot
 
-from genbench.analysis import FAILED, differences, final, over_seeds, ranked
+from genbench.analysis import DECIDED, FAILED, differences, final, over_seeds, ranked
 from genbench.metrics import METRICS
 from genbench.models import MODELS
 from genbench.statistics import FEWEST, Estimate
 from genbench.suite import Cell
 from genbench.tables import Results
 
-DECIDED = 0.05  # the corrected p-value up to which a difference is called decided
 NONE = "–"  # what a table shows where there is no value
 
 # What a cell of a column of numbers starts with.
@@ -227,6 +227,50 @@ def best(summary: pd.DataFrame, pairs: pd.DataFrame, metric: str, higher_is_bett
     return " ".join(text)
 
 
+VERDICTS = {
+    "decided": "Clear of seed-to-seed variation",
+    "open": "Not decided by these seeds",
+    "few": "With too few shared seeds to be tested",
+    "failed": "By more failed runs, which rank last by the declared rule",
+}
+
+
+def order(pairs: pd.DataFrame) -> str:
+    """An order from the best to the worst, and how sure each of its steps is. pairs: rows of
+    `verdicts` of one data set; its titles are the names."""
+    titles = list(dict.fromkeys([*pairs["title_a"], *pairs["title_b"]]))
+    text = [f"The order is {join(titles)}."]
+    found = {(row["title_a"], row["title_b"]): row["verdict"] for _, row in pairs.iterrows()}
+    for verdict, words in VERDICTS.items():
+        steps = [f"{a} over {b}" for a, b in itertools.pairwise(titles) if found[a, b] == verdict]
+        if steps:
+            text.append(f"{words}: {join(steps)}.")
+    return " ".join(text)
+
+
+def across(orders: Mapping[str, pd.DataFrame]) -> str:
+    """Whether the same comes first, and last, in several orders, and how sure that is. orders:
+    where -> rows of `verdicts`, whose titles are plural names."""
+    text = []
+    for end, they, who in (("a", "lead", "leads"), ("b", "come last", "comes last")):
+        at, sure = {}, []
+        for where, pairs in orders.items():
+            title = pairs[f"title_{end}"].iloc[0 if end == "a" else -1]
+            at[where] = title
+            rows = pairs[pairs[f"title_{end}"] == title]
+            if rows["verdict"].isin(["decided", "failed"]).all():
+                sure.append(where)
+        open_ = [where for where in at if where not in sure]
+        if len(set(at.values())) == 1:
+            tail = f", which is not decided on {join(open_)}" if open_ else ""
+            text.append(f"{at[next(iter(at))]} {they} on each{tail}.")
+        elif len({at[where] for where in sure}) > 1:
+            text.append(f"Who {who} changes with the data.")
+        else:
+            text.append(f"Who {who} changes with the data in these means, not decidedly.")
+    return " ".join(text)
+
+
 def _some(titles: Sequence[str], of: int) -> str:
     """The names, or how many there are where they are many and all."""
     return f"all {of} others" if len(titles) == of > 5 else join(titles)
@@ -249,8 +293,9 @@ def expectations(checked: pd.DataFrame) -> Markdown:
     if checked.empty:
         return Markdown("*No control is recorded yet, so nothing was checked.*")
     wrong = checked[~checked["agrees"]]
+    were = "was" if len(checked) == 1 else "were"
     told = (
-        f"{count(len(checked), 'expectation')} were checked, each in every recorded run of its "
+        f"{count(len(checked), 'expectation')} {were} checked, each in every recorded run of its "
         "control. "
     )
     if wrong.empty:
@@ -270,8 +315,8 @@ def expectations(checked: pd.DataFrame) -> Markdown:
 
 def between(places: Mapping[str, Estimate], low: str, high: str) -> Markdown:
     """Where models are on a scale between two things, and which are clearly on one side of the
-    upper one, of those with FEWEST runs or more. places: model -> its place, 0 being `low` and 1
-    `high`."""
+    upper one, of those with FEWEST runs or more: each by its own interval, with both ends of the
+    scale taken as known. places: model -> its place, 0 being `low` and 1 `high`."""
     known = {MODELS[name].title: place for name, place in places.items() if place.n}
     if not known:
         return Markdown("*No model has a place between the two yet.*")
@@ -286,9 +331,9 @@ def between(places: Mapping[str, Estimate], low: str, high: str) -> Markdown:
         + "."
     ]
     if nearer:
-        text.append(f"Clearly closer to {low} than {high} are: {join(nearer)}.")
+        text.append(f"Closer to {low} than {high} are, by its interval: {join(nearer)}.")
     if further:
-        text.append(f"Clearly further away: {join(further)}.")
+        text.append(f"Further away, by its interval: {join(further)}.")
     if open_:
         text.append(f"Seeds do not decide on which side of {high} are: {join(open_)}.")
     if few:
@@ -303,13 +348,17 @@ def trained_with(results: Results, names: Sequence[str], rows: str) -> pd.DataFr
     for name in names:
         runs = results.cells[results.cells["model"] == name]
         failed = int(runs["status"].isin(FAILED).sum())
+        whole = runs[["parameters", "steps", "examples"]].dropna()  # a crash leaves none
+        parameters, steps, examples = (
+            (f"{int(value):,}" for value in whole.iloc[0]) if len(whole) else [NONE] * 3
+        )
         table.append(
             {
                 "model": MODELS[name].title,
                 "family": runs["family"].iloc[0],
-                "parameters": f"{runs['parameters'].iloc[0]:,}",
-                "steps": f"{runs['steps'].iloc[0]:,}",
-                f"{rows} seen": f"{runs['examples'].iloc[0]:,}",
+                "parameters": parameters,
+                "steps": steps,
+                f"{rows} seen": examples,
                 "training FLOPs": say(float(runs["train_flops"].mean())),
                 "runs, failed": f"{len(runs)}, {failed}",
             }
@@ -327,8 +376,13 @@ def metric_title(metric: str) -> str:
 
 
 def metric_words(metric: str) -> str:
-    """A metric's name for a list in a sentence, where a comma would part it: `Realism (median)`."""
-    title, _, rest = METRICS[metric].title.partition(", ")
+    """A metric's name for a list in a sentence: `Realism (median)`."""
+    return apart(METRICS[metric].title)
+
+
+def apart(title: str) -> str:
+    """A title for a list in a sentence, where a comma would part it."""
+    title, _, rest = title.partition(", ")
     return f"{title} ({rest})" if rest else title
 
 
@@ -366,17 +420,25 @@ def scores(
 
 
 def firsts(results: Results, metrics: Sequence[str], space: str = "classifier") -> str:
-    """Which model has the best mean of which of these metrics on test, `X in FD and KID; Y in
-    Recall`; metrics without a better end are left out."""
+    """Which model of one data set has the best mean of which of these metrics on test, models that
+    lost runs behind those that did not, in a sentence: empty where none has a value. Metrics
+    without a better end are left out, and so are those that several models lead with the same."""
     best: dict[str, list[str]] = {}
     for metric in metrics:
         values = final(results, metric, space=space)
         means = over_seeds(values[values["family"] != "control"])
         up = METRICS[metric].higher_is_better
         ranking = ranked(means, higher_is_better=bool(up))
-        if up is not None and len(ranking) and ranking["estimate"].iloc[0].n:
-            best.setdefault(ranking["title"].iloc[0], []).append(metric_words(metric))
-    return "; ".join(f"{title} in {join(metrics)}" for title, metrics in best.items())
+        if up is None or ranking.empty or not ranking["estimate"].iloc[0].n:
+            continue
+        first = ranking.iloc[0]
+        alike = [e.estimate for e in ranking["estimate"]].count(first["estimate"].estimate)
+        if alike == 1:
+            best.setdefault(first["title"], []).append(metric_words(metric))
+    if not best:
+        return ""
+    parts = (f"{title} in {join(metrics)}" for title, metrics in best.items())
+    return f"The best means are those of {'; '.join(parts)}."
 
 
 def to_come(
@@ -384,13 +446,15 @@ def to_come(
 ) -> Markdown | None:
     """How many of the planned runs of plain models are recorded, of those named or of all but the
     controls; None where all are."""
-    counts: dict[tuple[str, str], list[bool]] = {}
+    counts: dict[tuple[str, str], list[bool]] = {}  # data set, model -> whether each is there
     recorded = set(results.cells["cell"])
     for cell in planned:
         wanted = cell.model.name in names if names is not None else not cell.is_control
         if wanted and not cell.variant:
             runs = counts.setdefault((cell.data.name, cell.model.name), [])
             runs.append(cell.name in recorded)
+    if not counts:
+        raise ValueError(f"no run of {names or 'any model'} is planned")
     if all(map(all, counts.values())):
         return None
     of = sum(map(len, counts.values()))
@@ -399,7 +463,7 @@ def to_come(
         alike: dict[tuple[int, int], list[str]] = {}
         for (data, model), runs in counts.items():
             if data == dataset:
-                alike.setdefault((sum(runs), len(runs)), []).append(MODELS[model].title)
+                alike.setdefault((sum(runs), len(runs)), []).append(apart(MODELS[model].title))
         said = (
             f"{_named(alike[have, want])} {have or 'none'} of {want}"
             for have, want in sorted(alike, reverse=True)

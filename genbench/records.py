@@ -85,7 +85,7 @@ def read_json(path: Path) -> Any:
 def write_record(results: Path, record: Record) -> None:
     """Write a record to its place: a line for each of its entries, and its tables by columns, a
     line each. It is packed, without the time and so by the same bytes each time, because most of it
-    repeats: the committed records take a fifth of the room."""
+    repeats: the committed records take a third of the room."""
     lines = []
     for key, value in sorted(record.items()):
         if key in TABLES:
@@ -195,6 +195,11 @@ def record_path(results: Path, cell_name: str) -> Path:
 
 def load_records(results: Path) -> list[Record]:
     """All records of a profile's results folder, in the order of their cells' names. Raises
-    UserError for a file that holds none."""
+    UserError for a file that holds none, and for one as records were before they were packed."""
+    if unpacked := next((results / "records").rglob("*.json"), None):
+        raise UserError(
+            f"{unpacked} is a record of an earlier form, which is not packed; pack such files with "
+            f"`gzip -rn {results / 'records'}`, or delete them and run their cells again"
+        )
     records = [read_record(path) for path in (results / "records").rglob("*.json.gz")]
     return sorted(records, key=lambda record: record["cell"])

@@ -315,8 +315,8 @@ def paired_test(a: Mapping[int, float], b: Mapping[int, float]) -> float:
     """The two-sided p-value of the paired t test of a against b over the seeds that both have.
 
     a, b: seed -> value. NaN for fewer than FEWEST shared seeds, and where all differences are the
-    same but for rounding: two of them often are of a metric that counts, and no spread to test
-    against is no certainty. 1 where all are 0. Raises ValueError for NaN or infinity.
+    same but for rounding: of a metric that counts they may be, and no spread to test against is no
+    certainty. 1 where all are 0. Raises ValueError for NaN or infinity.
     """
     shared = sorted(set(a) & set(b))
     x, y = (np.array([side[seed] for seed in shared]) for side in (a, b))

@@ -293,7 +293,7 @@ def relative_scale(
     def anchor(model: str) -> pd.Series[float]:
         plain = (merged["variant"] == "") & (merged["data_variant"] == "")
         rows = merged[plain & (merged["model"] == model)]
-        return merged["dataset"].map(rows.groupby("dataset")["value"].mean())
+        return merged["dataset"].map(rows.groupby("dataset")["value"].mean()).astype(float)
 
     low, high = anchor("train-split"), anchor(one)
     return merged.assign(relative=(merged["value"] - low) / (high - low))

@@ -140,16 +140,55 @@ def test_champions_are_chosen_on_validation_over_all_data_sets():
         rows("cgan", "gan", dataset, 0.5, 0.5)  # which is told the labels
         rows("vae", "vae", dataset, 4.0, 4.0)
     rows("vae", "vae", "mnist", 4.0, 4.0, seed=1)
-    results = Results(
-        profile="cpu",
-        cells=pd.DataFrame(cells, columns=CELLS),
-        metrics=pd.DataFrame(metrics, columns=METRICS),
-        costs=pd.DataFrame(columns=COSTS),
-        curves=pd.DataFrame(columns=CURVES),
-        manifest={},
-        folder=Path(),
-    )
-    assert analysis.champions(results) == ["lsgan", "vae"]
+
+    def champions():
+        return analysis.champions(
+            Results(
+                profile="cpu",
+                cells=pd.DataFrame(cells, columns=CELLS),
+                metrics=pd.DataFrame(metrics, columns=METRICS),
+                costs=pd.DataFrame(columns=COSTS),
+                curves=pd.DataFrame(columns=CURVES),
+                manifest={},
+                folder=Path(),
+            )
+        )
+
+    assert champions() == ["lsgan", "vae"]
+    # A set that few have yet spares or costs none of them anything.
+    rows("dcgan", "gan", "digits", 0.0, 0.0)
+    assert champions() == ["lsgan", "vae"]
+    # All are compared on the same sets, here on the one that one more model has.
+    rows("mlp-gan", "gan", "mnist", 0.1, 0.1)
+    assert champions() == ["mlp-gan", "vae"]
+
+
+def test_verdicts_are_of_the_ranked_order():
+    values = {("mnist", "vae"): [9.0, 9.1, 9.2, 9.3], ("mnist", "dcgan"): [1.0, 1.1, 1.0, 1.2],
+              ("mnist", "vqvae-gpt"): [1.1, 1.0, 1.2, 1.3], ("mnist", "lsgan"): [0.5, 0.6],
+              ("mnist", "noise"): [0.0, 0.0]}  # fmt: skip
+
+    def found(changed=(), up=False):
+        rows = frame(values)
+        for model in changed:  # one run collapsed, and its value is kept
+            first = (rows["model"] == model) & (rows["seed"] == 0)
+            rows.loc[first, "status"] = "collapsed"
+        table = analysis.verdicts(rows, higher_is_better=up)
+        return {(row.a, row.b): row.verdict for row in table.itertuples()}
+
+    assert found() == {
+        ("lsgan", "dcgan"): "few", ("lsgan", "vqvae-gpt"): "few", ("lsgan", "vae"): "few",
+        ("dcgan", "vqvae-gpt"): "open", ("dcgan", "vae"): "decided",
+        ("vqvae-gpt", "vae"): "decided",
+    }  # fmt: skip
+    # A model that lost a run ranks behind, which no difference of values has decided.
+    lost = found(["dcgan"])
+    assert list(lost)[-1] == ("vae", "dcgan")
+    assert [lost[m, "dcgan"] for m in ("lsgan", "vqvae-gpt", "vae")] == ["failed"] * 3
+    assert next(iter(found(up=True))) == ("vae", "vqvae-gpt")
+    table = analysis.verdicts(frame(values), higher_is_better=False)
+    assert [d.estimate < 0 for d in table["difference"]] == [True] * 6
+    assert analysis.verdicts(frame(values)[:0], higher_is_better=False).empty
 
 
 def test_differences_are_corrected_for_each_other():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -85,10 +86,10 @@ def summary(**models: tuple[float, int]) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def pairs(*rows: tuple[str, str, float]) -> pd.DataFrame:
-    """Rows of `differences` over 3 seeds: models and the corrected p-value."""
+def pairs(*rows: tuple[str, str, float], n: int = 3) -> pd.DataFrame:
+    """Rows of `differences` over n seeds: models and the corrected p-value."""
     table = pd.DataFrame(rows, columns=["a", "b", "corrected"])
-    return table.assign(difference=[Estimate(-2.0, -3.0, -1.0, 3)] * len(table))
+    return table.assign(difference=[Estimate(-2.0, -3.0, -1.0, n)] * len(table))
 
 
 CLEAR, OPEN = 0.01, 0.2
@@ -103,6 +104,8 @@ def test_best_separates_clear_leads_from_open_ones():
     text = prose.best(table, pairs(), "P", True)
     assert text.startswith("C has the highest mean P")
     assert "With B and A it shares too few seeds" in text
+    text = prose.best(table, pairs(("a", "b", CLEAR), ("a", "c", CLEAR), n=2), "FD", False)
+    assert "With B and C it shares too few seeds" in text
 
 
 def test_best_of_one_run_is_no_mean():
@@ -212,8 +215,47 @@ def test_who_is_first_by_what(monkeypatch):
 
     monkeypatch.setattr(prose, "final", frame)
     said = prose.firsts(None, list(values))
-    assert said == "A in FD and KID; B in Recall"
+    assert said == "The best means are those of A in FD and KID; B in Recall."
     assert prose.firsts(None, ["bpd", "ct"]) == ""
+    values["kid"]["b"] = [0.1]  # the same
+    assert prose.firsts(None, ["kid"]) == ""
+
+
+def verdicts(*models: str, **found: str) -> pd.DataFrame:
+    """Rows of `verdicts`: models from the best to the worst; `ab` -> the verdict on a and b."""
+    return pd.DataFrame(
+        [
+            {"title_a": a.upper(), "title_b": b.upper(), "verdict": found.get(a + b, "decided")}
+            for a, b in itertools.combinations(models, 2)
+        ]
+    )
+
+
+def test_an_order_says_how_sure_each_step_is():
+    assert prose.order(verdicts("a", "b", "c")) == (
+        "The order is A, B and C. Clear of seed-to-seed variation: A over B and B over C."
+    )
+    said = prose.order(verdicts("a", "b", "c", "d", ab="open", bc="few", cd="failed"))
+    assert said == (
+        "The order is A, B, C and D. Not decided by these seeds: A over B. With too few shared "
+        "seeds to be tested: B over C. By more failed runs, which rank last by the declared "
+        "rule: C over D."
+    )
+
+
+def test_what_orders_have_in_common_is_said_with_how_sure_it_is():
+    sure = {"x": verdicts("a", "b", "c"), "y": verdicts("a", "c", "b")}
+    said = prose.across(sure)
+    assert said == "A lead on each. Who comes last changes with the data."
+    open_ = {"x": verdicts("a", "b", "c", ac="open"), "y": verdicts("a", "c", "b")}
+    # The step to the second is decided, the lead over the third is not.
+    said = prose.across(open_)
+    assert said.startswith("A lead on each, which is not decided on x. Who comes last changes")
+    assert said.endswith("not decidedly.")
+    assert (
+        prose.across({"x": verdicts("a", "b", ab="failed")})
+        == "A lead on each. B come last on each."
+    )
 
 
 def test_runs_that_are_planned_and_not_recorded_are_told_of():
@@ -240,6 +282,8 @@ def test_runs_that_are_planned_and_not_recorded_are_told_of():
     assert told.endswith(
         "LSGAN 2 of 5; 15 models none of 5. MNIST: 15 models 3 of 3; SNGAN (hinge) 2 of 3."
     )
+    with pytest.raises(ValueError, match="planned"):
+        said(names, [])
     everything = {cell.name for cell in planned}
     assert said(everything) is None
     assert said(everything, ["vae"]) is None
@@ -282,8 +326,8 @@ def test_places_between_two_things_are_claimed_only_where_intervals_allow():
     }
     told = prose.between(places, "real passages", "n-grams").data
     assert "GPT is at 0.50 (0.40 to 0.60)" in told
-    assert "Clearly closer to real passages than n-grams are: GPT. " in told
-    assert "Clearly further away: WGAN-GP on tokens. " in told
+    assert "Closer to real passages than n-grams are, by its interval: GPT. " in told
+    assert "Further away, by its interval: WGAN-GP on tokens. " in told
     assert told.endswith("Seeds do not decide on which side of n-grams are: Sequence VAE.")
     assert "LSTM" not in told
     for n in (1, 2):  # no interval, or one that is all but infinite

@@ -190,6 +190,13 @@ def test_a_record_with_a_cut_table_is_refused_by_name(tmp_path, table):
         load_records(tmp_path)
 
 
+def test_records_that_are_not_packed_are_told_of(tmp_path):
+    write_record(tmp_path, whole("images/digits/vae/s0"))
+    write_json(tmp_path / "records" / "images" / "old.json", whole("images/old"))
+    with pytest.raises(UserError, match=r"old\.json is a record of an earlier form.*gzip -rn"):
+        load_records(tmp_path)
+
+
 def test_a_record_takes_no_numbers_that_json_lacks(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_record(tmp_path, whole("images/digits/vae/s0", wall_seconds=math.nan))

@@ -94,8 +94,10 @@ def at_once(work: Sequence[Work], setting: Setting, jobs: int) -> Iterator[tuple
     # A fork would share the state of torch's threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, initializer=_begin_worker) as pool:
-        waiting = {pool.submit(run_one, cell, suites, setting): cell.name for cell, suites in work}
         try:
+            waiting = {
+                pool.submit(run_one, cell, suites, setting): cell.name for cell, suites in work
+            }
             for future in as_completed(waiting):
                 yield waiting[future], future.result()
         except BrokenProcessPool:

@@ -237,7 +237,11 @@ def test_cells_at_once_are_those_one_after_another(engine, tmp_path):
 
 
 def test_a_mistake_in_one_of_several_at_once_ends_them_all(engine, tmp_path):
-    (tmp_path / "blocked").write_text("a file where runs should go")
-    with pytest.raises((UserError, OSError)):
-        engine(tiny_cell("noise"), tiny_cell("blurred"), runs="blocked", jobs=2)
+    quick, slow = tiny_cell("noise"), tiny_cell(flops=1e12)  # a minute or more
+    locked = RunDirectory(tmp_path / "runs", quick, "cpu").locked()
+    with locked, pytest.raises(UserError, match="run by another process"):
+        engine(slow, quick, jobs=2)
     assert not multiprocessing.active_children()
+    # It was ended, and not waited for.
+    assert RunDirectory(tmp_path / "runs", slow, "cpu").path.exists()
+    assert not record_path(engine.results, slow.name).exists()
