@@ -4,7 +4,7 @@ would make it differ."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from scipy import stats
 from tabulate import tabulate
 
 from genbench.errors import UserError
-from genbench.statistics import ROUNDING, holm, mean_interval, paired_difference
+from genbench.statistics import FEWEST, ROUNDING, holm, mean_interval, paired_difference
 from genbench.tables import Results, altered, load, rebuilding
 
 MODEL = ["dataset", "data_variant", "model", "variant"]
@@ -23,7 +23,11 @@ COLUMNS = [
     *KEY, "higher_is_better", "mean_a", "mean_b", "n_a", "n_b", "failed_a", "failed_b",
     "difference", "low", "high", "relative", "test", "p", "p_holm", "verdict", "why",
 ]  # fmt: skip
+# What is known of one value.
+_VALUES = ["cell", "seed", "value", "metric_version", "n_samples", "higher_is_better"]
 NUMBERS = ["mean_a", "mean_b", "difference", "low", "high", "relative", "p", "p_holm"]
+
+Runs = tuple[int, frozenset[str]]
 
 _CELLS = {"cell", "seed", "status", *MODEL}
 _METRICS = {
@@ -88,8 +92,9 @@ def compare(a: Results, b: Results, *, metrics: Iterable[str] | None = None) -> 
     is then over those seeds alone; else "Welch" (unequal variances). Both rest on normality.
 
     `verdict` on b, by the interval: "better", "worse", "differs" (a metric of which neither end is
-    better), "no clear difference", "cannot be judged" (values without an interval, as of one seed),
-    "not comparable", "only in a", "only in b"; `why` says what stood in the way. Many rows are
+    better), "no clear difference", "cannot be judged" (values without an interval, as of one seed,
+    or of fewer than FEWEST seeds), "not comparable", "only in a", "only in b"; `why` says what
+    stood in the way. Many rows are
     judged at once, and the interval knows nothing of it: one in twenty without a difference is not
     "no clear difference". `p_holm` allows for that.
 
@@ -108,8 +113,9 @@ def compare(a: Results, b: Results, *, metrics: Iterable[str] | None = None) -> 
                 f"{', '.join(sorted(known))}"
             )
         finals = {side: rows[rows["metric"].isin(wanted)] for side, rows in finals.items()}
-    values = {side: dict(list(rows.groupby(KEY))) for side, rows in finals.items()}
-    runs = {side: dict(list(results.cells.groupby(MODEL))) for side, results in sides.items()}
+    values = {side: dict(list(rows.groupby(KEY)[_VALUES])) for side, rows in finals.items()}
+    nothing = pd.DataFrame(columns=_VALUES)
+    runs = {side: _runs(results.cells) for side, results in sides.items()}
     extractors = {
         side: rows.groupby(KEY[:-1])["extractor"].agg(lambda x: ", ".join(sorted(set(x)))).to_dict()
         for side, rows in finals.items()
@@ -121,8 +127,8 @@ def compare(a: Results, b: Results, *, metrics: Iterable[str] | None = None) -> 
     for key in sorted(keys):
         model = key[: len(MODEL)]
         row = _row(
-            {side: found.get(key, finals[side][:0]) for side, found in values.items()},
-            {side: found.get(model, sides[side].cells[:0]) for side, found in runs.items()},
+            {side: found.get(key, nothing) for side, found in values.items()},
+            {side: found.get(model, (0, frozenset())) for side, found in runs.items()},
             {side: found.get(key[:-1], "") for side, found in extractors.items()},
         )
         rows.append({**dict(zip(KEY, key, strict=True)), **row})
@@ -145,31 +151,39 @@ def _final(results: Results) -> pd.DataFrame:
         raise UserError(
             f"{results.folder}: {twice} final values occur twice; build its tables again"
         )
-    return rows.merge(results.cells[["cell", "seed", *MODEL]], on="cell", validate="many_to_one")
+    rows = rows.merge(results.cells[["cell", "seed", *MODEL]], on="cell", validate="many_to_one")
+    # Thousands of rows are taken apart by pairs, and pandas is slow with Arrow's strings then.
+    return rows.astype({"cell": object})
+
+
+def _runs(cells: pd.DataFrame) -> dict[tuple[Hashable, ...], Runs]:
+    """Model -> its number of runs and the names of those that failed."""
+    return {
+        model: (len(group), frozenset(group.loc[group["status"] != "ok", "cell"]))
+        for model, group in cells.groupby(MODEL)
+    }
 
 
 def _row(
-    values: dict[str, pd.DataFrame],
-    runs: dict[str, pd.DataFrame],
-    extractors: dict[str, str],
+    values: dict[str, pd.DataFrame], runs: dict[str, Runs], extractors: dict[str, str]
 ) -> dict[str, Any]:
     """What `compare` says of one metric of one model. For each side: its values, its runs, and the
     extractors with which it has the metric."""
     row: dict[str, Any] = {"test": "", "verdict": "not comparable", "why": ""}
     survivors = []
     for side in ("a", "b"):
-        failed = runs[side][runs[side]["status"] != "ok"]
-        lost = int((~failed["cell"].isin(values[side]["cell"])).sum())
+        count, failed = runs[side]
+        lost = len(failed.difference(values[side]["cell"]))
         row |= {f"n_{side}": len(values[side]), f"failed_{side}": len(failed)}
         if lost:
-            survivors.append(f"{lost} failed of {len(runs[side])} runs in {side} left no value")
+            survivors.append(f"{lost} failed of {count} runs in {side} left no value")
         else:
             row[f"mean_{side}"] = mean_interval(values[side]["value"].to_numpy()).estimate
     both = pd.concat([values["a"], values["b"]])
     directions = set(both["higher_is_better"].dropna())
     row["higher_is_better"] = bool(directions.pop()) if len(directions) == 1 else None
     for side, other in (("a", "b"), ("b", "a")):
-        if runs[other].empty:
+        if not runs[other][0]:
             return row | {"verdict": f"only in {side}", "why": f"{other} has no such runs"}
     if survivors:
         return row | {"why": "; ".join(survivors)}
@@ -193,7 +207,7 @@ def _difference(a: pd.DataFrame, b: pd.DataFrame, higher_is_better: bool | None)
     paired = len(shared) > 1
     row: dict[str, Any] = {}
     if paired:
-        if len(shared) < max(len(a), len(b)):
+        if FEWEST <= len(shared) < max(len(a), len(b)):
             row["why"] = f"over the {len(shared)} seeds that both have"
         a, b = (x[x["cell"].isin(shared)].sort_values("cell") for x in (a, b))
     x, y = a["value"].to_numpy(np.float64), b["value"].to_numpy(np.float64)
@@ -212,7 +226,8 @@ def _difference(a: pd.DataFrame, b: pd.DataFrame, higher_is_better: bool | None)
             "p": 1.0,
             "why": "equal for every seed",
         }
-    if min(len(x), len(y)) < 2:
+    n = min(len(x), len(y))
+    if n < 2:
         return row | {"why": "one seed gives no interval"}
     least = ROUNDING * max(np.abs(x).max(), np.abs(y).max())
     if max(map(np.ptp, [y - x] if paired else [x, y])) <= least:
@@ -226,7 +241,10 @@ def _difference(a: pd.DataFrame, b: pd.DataFrame, higher_is_better: bool | None)
     else:
         welch = stats.ttest_ind(y, x, equal_var=False)
         (low, high), p = welch.confidence_interval(0.95), welch.pvalue
-    row |= {"test": "paired" if paired else "Welch", "low": low, "high": high, "p": p}
+    row |= {"test": "paired" if paired else "Welch", "low": low, "high": high}
+    if n < FEWEST:
+        return row | {"why": f"{n} seeds a side are too few to be tested"}
+    row["p"] = p
     row["verdict"] = "no clear difference"
     if low > 0 or high < 0:
         better = "better" if (low > 0) == higher_is_better else "worse"

@@ -8,6 +8,7 @@ for figures and sound, and as one MIDI file for whoever has a player.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from genbench.data.music import BAR, to_pitches
 from genbench.data.score_files import REST, write_midi
 from genbench.records import atomic, read_json
 from genbench.suite import Cell
+from genbench.tables import Results
 
 SUFFIXES = {"images": (".png",), "text": (".txt",), "music": (".json", ".mid")}
 PASSAGES, WINDOWS = 8, 4
@@ -36,6 +38,17 @@ def preview_paths(results: Path, cell_name: str) -> tuple[Path, ...]:
     stem = results / "samples" / cell_name.replace("/", "__")
     # Not `with_suffix`: settings in a name have points.
     return tuple(Path(f"{stem}{suffix}") for suffix in SUFFIXES[cell_name.partition("/")[0]])
+
+
+def kept_previews(results: Results, models: Sequence[str]) -> dict[str, Path]:
+    """Model -> its preview, in the order given, of those that have one: a run that failed before
+    it drew samples has none. results: plain models on one data set, as `analysis.of_suite` gives
+    for text and music."""
+    names = results.cells[results.cells["seed"] == 0].set_index("model")["cell"]
+    paths = {
+        model: preview_paths(results.folder, names[model])[0] for model in models if model in names
+    }
+    return {model: path for model, path in paths.items() if path.is_file()}
 
 
 def save_preview(rows: np.ndarray, data: Data, results: Path, cell_name: str) -> None:

@@ -108,13 +108,27 @@ def test_cells_of_other_names_are_compared_by_welch():
 
 
 def test_seeds_of_one_side_alone_are_in_its_mean_and_not_in_the_difference():
-    a = results([1.0, 2.0, 3.0])
-    b = results([2.5, 3.0, 100.0], seeds=[1, 2, 3])
+    a = results([1.0, 2.0, 3.0, 4.0])
+    b = results([2.5, 3.0, 4.5, 100.0], seeds=[1, 2, 3, 4])
     row = only(compare(a, b))
-    assert row["mean_b"] == pytest.approx(105.5 / 3)
-    assert row["difference"] == pytest.approx(0.25)
-    assert row["relative"] == pytest.approx(0.25 / 2.5)
-    assert row["why"] == "over the 2 seeds that both have"
+    assert row["mean_b"] == pytest.approx(110 / 4)
+    assert row["difference"] == pytest.approx(1 / 3)
+    assert row["relative"] == pytest.approx(1 / 9)
+    assert row["why"] == "over the 3 seeds that both have"
+
+
+@pytest.mark.parametrize("seeds", [[0, 1], [7, 8]])
+def test_two_seeds_a_side_have_an_interval_and_are_not_tested(seeds):
+    # Far apart, so that a test would call it clear.
+    a, b = results([1.0, 1.001]), results([2.0, 2.002], seeds=seeds)
+    row = only(compare(a, b))
+    assert row["low"] < row["difference"] < row["high"]
+    assert (row["verdict"], row["why"]) == (
+        "cannot be judged",
+        "2 seeds a side are too few to be tested",
+    )
+    assert np.isnan(row["p"])
+    assert np.isnan(row["p_holm"])
 
 
 @pytest.mark.parametrize("seeds", [None, [10, 11, 12, 13]])

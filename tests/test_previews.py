@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -13,12 +14,14 @@ from genbench.previews import (
     PASSAGES,
     WINDOWS,
     joined,
+    kept_previews,
     preview_paths,
     read_passages,
     read_windows,
     save_grid,
     save_preview,
 )
+from genbench.tables import Results
 
 
 def test_a_preview_is_called_after_its_cell_settings_and_all(tmp_path):
@@ -43,6 +46,27 @@ def test_music_is_kept_for_figures_and_for_a_player(tmp_path):
     heard = read_score(midi)
     np.testing.assert_array_equal(heard, piece[: len(heard)])
     assert (piece[len(heard) :] == -1).all()
+
+
+def test_chapters_find_the_previews_that_are_there_in_the_order_they_ask_for(tmp_path):
+    data = load("descriptions")
+    cells = pd.DataFrame(
+        [("token-gan", 0), ("token-gpt", 0), ("token-gpt", 1), ("token-vae", 1), ("ngram", 0)],
+        columns=["model", "seed"],
+    )
+    cells["cell"] = [
+        f"text/descriptions/{model}/s{seed}"
+        for model, seed in cells.itertuples(index=False, name=None)
+    ]
+    # Of the first GAN nothing is kept, and of the VAE no first seed is recorded.
+    for model in ("token-gpt", "ngram"):
+        save_preview(data.test.rows, data, tmp_path, f"text/descriptions/{model}/s0")
+    rest = pd.DataFrame()
+    results = Results("smoke", cells, rest, rest, rest, {}, tmp_path)
+    wanted = ["ngram", "token-gan", "token-vae", "noise", "token-gpt"]
+    found = kept_previews(results, wanted)
+    assert list(found) == ["ngram", "token-gpt"]
+    assert found["ngram"] == preview_paths(tmp_path, "text/descriptions/ngram/s0")[0]
 
 
 def test_silence_can_be_kept_too(tmp_path):
