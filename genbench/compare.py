@@ -259,9 +259,11 @@ def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def format_table(table: pd.DataFrame) -> str:
-    """The rows of `compare` as text, and below them how many there are of each verdict."""
+    """The rows of `compare` that both sides have as text, and below them how many there are of
+    each verdict. What one side alone has is counted there, and listed by `to_records`."""
     if table.empty:
         return "neither side has runs"
+    both = table[~table["verdict"].isin(["only in a", "only in b"])]
 
     def text(value: Any, form: str = ".4g") -> str:
         return "" if pd.isna(value) else format(value, form)
@@ -284,10 +286,13 @@ def format_table(table: pd.DataFrame) -> str:
             "p, Holm": text(row["p_holm"], ".2g"),
             "b is": ": ".join(filter(None, (row["verdict"], row["why"]))),
         }
-        for row in to_records(table)
+        for row in to_records(both)
     ]
     counts = table["verdict"].value_counts()
     closing = ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts.index))
     clear = int((table["p_holm"] < 0.05).sum())
     body = tabulate(lines, headers="keys", disable_numparse=True)
-    return f"{body}\n{len(table)} rows: {closing}; {clear} with p < 0.05 by Holm's correction"
+    closing = f"{len(table)} rows: {closing}; {clear} with p < 0.05 by Holm's correction"
+    if len(both) < len(table):
+        closing += "; --json lists those on one side alone"
+    return f"{body}\n{closing}" if lines else closing

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure as Plot
 from genbench.analysis import DECIDED, FAILED, differences, final, over_seeds, ranked
 from genbench.metrics import METRICS
 from genbench.models import MODELS
-from genbench.statistics import FEWEST, Estimate
+from genbench.statistics import FEWEST, Estimate, mean_interval
 from genbench.suite import Cell
 from genbench.tables import Results
 
@@ -267,7 +267,10 @@ def across(orders: Mapping[str, pd.DataFrame]) -> str:
         elif len({at[where] for where in sure}) > 1:
             text.append(f"Who {who} changes with the data.")
         else:
-            text.append(f"Who {who} changes with the data in these means, not decidedly.")
+            text.append(
+                f"In these means it changes with the data who {who}, but these runs do not "
+                "decide it."
+            )
     return " ".join(text)
 
 
@@ -503,6 +506,36 @@ def variants(results: Results, names: Sequence[str], base: str) -> pd.DataFrame:
         line[dataset_title(row["dataset"])] = said
     columns = ["model", *map(dataset_title, dict.fromkeys(pairs["dataset"]))]
     return pd.DataFrame(list(lines.values()), columns=columns).fillna(NONE)
+
+
+def last_step(progress: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """How a distance moved from the last but one evaluated fraction of the budget to the last, as
+    a share of what it was: one row a model, one column a data set, each with whether the interval
+    over seeds leaves out zero. With it, which step that was. progress: `analysis.progress`."""
+    lines: dict[str, dict[str, str]] = {}
+    steps = set()
+    for (dataset, title), group in progress.groupby(["dataset", "title"], sort=False):
+        line = lines.setdefault(title, {"model": title})
+        name = dataset_title(dataset)
+        line[name] = NONE
+        values = group.pivot(index="seed", columns="fraction", values="value")
+        values = values.dropna(axis=1, how="all")
+        if values.shape[1] < 2:
+            continue
+        before, after = values.columns[-2:]
+        steps.add((before, after))
+        change = mean_interval((values[after] / values[before] - 1).dropna().to_numpy())
+        if change.n < FEWEST:
+            line[name] = f"{say(change.estimate, '%')} ({count(change.n, 'run')})"
+            continue
+        if change.holds_zero:
+            word = "no clear change"
+        else:
+            word = "still falling" if change.estimate < 0 else "rising"
+        line[name] = f"{say(change, '%', compact=True)} ({word})"
+    columns = ["model", *map(dataset_title, dict.fromkeys(progress["dataset"]))]
+    frame = pd.DataFrame(list(lines.values()), columns=columns).fillna(NONE)
+    return frame, join(f"{say(a, '%')} to {say(b, '%')} of the budget" for a, b in sorted(steps))
 
 
 def by_data(sentences: Mapping[str, str]) -> str:

@@ -71,7 +71,7 @@ def parser() -> Parser:
         "--only", action="append", default=[], metavar="GLOB", help="cells by name; repeatable"
     )
     p.add_argument(
-        "--seeds", type=int, metavar="N", help="seeds 0..N-1, of a suite that has fewer all it has"
+        "--seeds", type=int, metavar="N", help="the first N seeds, or all of a suite that has fewer"
     )
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     p.add_argument("--runs", type=Path, metavar="DIR", help="where checkpoints and samples live")

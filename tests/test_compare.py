@@ -365,11 +365,19 @@ def test_the_table_as_text_has_a_line_a_row_and_counts_them():
     text = format_table(mixed())
     assert "nan" not in text.lower().replace("only in", "")
     lines = text.splitlines()
-    assert len(lines) == 2 + 4 + 1
+    assert len(lines) == 2 + 1 + 1  # what one side alone has is counted below
     (line,) = (line for line in lines if " vae " in line and " fd " in line)
     assert "+3.067" in line
     assert line.endswith("worse")
-    assert lines[-1].startswith("4 rows: 2 only in a, 1 only in b, 1 worse; 1 with p < 0.05")
+    assert lines[-1] == (
+        "4 rows: 2 only in a, 1 only in b, 1 worse; 1 with p < 0.05 by Holm's correction; "
+        "--json lists those on one side alone"
+    )
+
+
+def test_two_folders_that_share_nothing_are_told_in_a_line():
+    table = compare(results([1.0, 2.0, 3.0]), results([1.0, 2.0, 3.0], model="dcgan"))
+    assert format_table(table).startswith("2 rows: 1 only in a, 1 only in b; 0 with")
 
 
 # Folders

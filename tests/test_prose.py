@@ -250,8 +250,8 @@ def test_what_orders_have_in_common_is_said_with_how_sure_it_is():
     open_ = {"x": verdicts("a", "b", "c", ac="open"), "y": verdicts("a", "c", "b")}
     # The step to the second is decided, the lead over the third is not.
     said = prose.across(open_)
-    assert said.startswith("A lead on each, which is not decided on x. Who comes last changes")
-    assert said.endswith("not decidedly.")
+    assert said.startswith("A lead on each, which is not decided on x. In these means")
+    assert said.endswith("but these runs do not decide it.")
     assert (
         prose.across({"x": verdicts("a", "b", ab="failed")})
         == "A lead on each. B come last on each."
@@ -367,6 +367,40 @@ def test_variants_are_ratios_to_a_base_with_what_seeds_decide(monkeypatch):
     lost = said({"lsgan": "collapsed"}).set_index("model")["MNIST"]
     assert lost["lsgan"] == "lost 4 of 4 runs"
     assert said(names=["dcgan"]).empty
+
+
+def test_the_last_step_of_a_budget_says_who_was_still_moving():
+    steps = {
+        "GAN": {0: (4.0, 2.0), 1: (4.0, 2.1), 2: (4.0, 1.9)},  # halved in every run
+        "VAE": {0: (4.0, 3.0), 1: (4.0, 5.0), 2: (4.0, 4.1)},
+        "GPT": {0: (4.0, 3.0), 1: (4.0, 2.0)},
+        "LSTM": {0: (4.0, 6.0), 1: (4.0, 6.1), 2: (4.0, 5.9)},
+    }
+    progress = pd.DataFrame(
+        [
+            {"dataset": "mnist", "title": title, "seed": seed, "fraction": part, "value": value}
+            for title, runs in steps.items()
+            for seed, ends in runs.items()
+            for part, value in zip((0.25, 0.75, 1.0), (9.0, *ends), strict=True)
+        ]
+    )
+    frame, step = prose.last_step(progress)
+    assert step == "75% to 100% of the budget"
+    said = frame.set_index("model")["MNIST"]
+    # 2.1, 2 and 1.9 of 4: deviation 2.5%, of which the t interval is 4.303 / sqrt(3) times.
+    assert said["GAN"].replace("\N{NO-BREAK SPACE}", " ") == "−50.0 ± 6.2% (still falling)"
+    assert said["VAE"].endswith("(no clear change)")
+    assert said["GPT"] == "−37.5% (2 runs)"
+    assert said["LSTM"].endswith("(rising)")
+
+
+def test_a_model_with_one_fraction_has_no_last_step():
+    columns = ["dataset", "title", "seed", "fraction", "value"]
+    progress = pd.DataFrame([["mnist", "GAN", 0, 1.0, 2.0]], columns=columns)
+    frame, step = prose.last_step(progress)
+    assert frame.to_dict("records") == [{"model": "GAN", "MNIST": prose.NONE}]
+    assert step == ""
+    assert prose.last_step(progress[:0])[0].empty
 
 
 def test_a_folded_table_is_whole_inside_what_opens_it():
