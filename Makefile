@@ -54,8 +54,8 @@ format: $(VENV) ## mend what lint can mend by itself
 check: $(VENV) ## check the built book: links, pages in Chromium with no network, chapters by themselves
 	$(BIN)/python tools/check_links.py $(HTML)
 	$(BIN)/python tools/check_pages.py $(HTML) --shots _build/screenshots
-	cd book && printf "%s\n" $(notdir $(NOTEBOOKS)) | \
-	  xargs -n 1 -P 2 ../$(BIN)/jupyter execute --timeout=120
+	cd book && printf "%s\n" $(notdir $(NOTEBOOKS)) | xargs -I {} -P 2 sh -c \
+	  '../$(BIN)/jupyter execute --timeout=120 {} || { echo "FAILED: {}" >&2; exit 1; }'
 
 clean: ## remove what these commands made, except .venv
 	rm -rf _build node_modules book/_static/vendor results/smoke *.egg-info

@@ -88,8 +88,9 @@ def compare(a: Results, b: Results, *, metrics: Iterable[str] | None = None) -> 
     over |the mean in a of the seeds that it rests on|; two-sided `p` and, over all rows that have
     one, Holm's adjusted `p_holm`. What does not exist is NaN.
 
-    `test` is "paired" where at least two cells of equal name are on both sides, and the difference
-    is then over those seeds alone; else "Welch" (unequal variances). Both rest on normality.
+    `test` is "paired" where at least FEWEST cells of equal name are on both sides, or all that one
+    side has, and the difference is then over those seeds alone; else "Welch" (unequal variances).
+    Both rest on normality.
 
     `verdict` on b, by the interval: "better", "worse", "differs" (a metric of which neither end is
     better), "no clear difference", "cannot be judged" (values without an interval, as of one seed,
@@ -204,34 +205,34 @@ def _row(
 def _difference(a: pd.DataFrame, b: pd.DataFrame, higher_is_better: bool | None) -> dict[str, Any]:
     """The part of a row that rests on the values of both sides, each at least one."""
     shared = set(a["cell"]) & set(b["cell"])
-    paired = len(shared) > 1
-    row: dict[str, Any] = {}
+    # Few shared seeds of many would throw the others away, unless one side has no others.
+    paired = len(shared) >= FEWEST or 0 < len(shared) == min(len(a), len(b))
+    why = []
     if paired:
-        if FEWEST <= len(shared) < max(len(a), len(b)):
-            row["why"] = f"over the {len(shared)} seeds that both have"
+        if len(shared) < max(len(a), len(b)):
+            why.append(f"over the {_seeds(len(shared))} that both have")
         a, b = (x[x["cell"].isin(shared)].sort_values("cell") for x in (a, b))
     x, y = a["value"].to_numpy(np.float64), b["value"].to_numpy(np.float64)
     difference = y.mean() - x.mean()
-    row |= {
+    row: dict[str, Any] = {
         "difference": difference,
         "relative": difference / abs(x.mean()) if x.mean() else math.nan,
         "verdict": "cannot be judged",
     }
-    if paired and (x == y).all():
-        return row | {
-            "verdict": "no clear difference",
-            "test": "paired",
-            "low": 0.0,
-            "high": 0.0,
-            "p": 1.0,
-            "why": "equal for every seed",
-        }
     n = min(len(x), len(y))
+    if paired and (x == y).all():
+        row["why"] = "; ".join([*why, "equal" if n == 1 else "equal for every seed"])
+        if n < FEWEST:
+            return row
+        none = {"low": 0.0, "high": 0.0, "p": 1.0}
+        return row | none | {"verdict": "no clear difference", "test": "paired"}
     if n < 2:
-        return row | {"why": "one seed gives no interval"}
+        return row | {"why": "; ".join([*why, "one seed gives no interval"])}
     least = ROUNDING * max(np.abs(x).max(), np.abs(y).max())
     if max(map(np.ptp, [y - x] if paired else [x, y])) <= least:
-        return row | {"why": "nothing varies over seeds, which gives no interval"}
+        return row | {
+            "why": "; ".join([*why, "nothing varies over seeds, which gives no interval"])
+        }
     if paired:
         seeds = a["seed"].tolist()
         estimate = paired_difference(
@@ -243,13 +244,16 @@ def _difference(a: pd.DataFrame, b: pd.DataFrame, higher_is_better: bool | None)
         (low, high), p = welch.confidence_interval(0.95), welch.pvalue
     row |= {"test": "paired" if paired else "Welch", "low": low, "high": high}
     if n < FEWEST:
-        return row | {"why": f"{n} seeds a side are too few to be tested"}
-    row["p"] = p
-    row["verdict"] = "no clear difference"
+        return row | {"why": "; ".join([*why, f"{_seeds(n)} are too few to be tested"])}
+    row |= {"p": p, "verdict": "no clear difference", "why": "; ".join(why)}
     if low > 0 or high < 0:
         better = "better" if (low > 0) == higher_is_better else "worse"
         row["verdict"] = "differs" if higher_is_better is None else better
     return row
+
+
+def _seeds(n: int) -> str:
+    return "one seed" if n == 1 else f"{n} seeds"
 
 
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:

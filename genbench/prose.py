@@ -24,7 +24,7 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure as Plot
 
-from genbench.analysis import DECIDED, FAILED, differences, final, over_seeds, ranked
+from genbench.analysis import DECIDED, FAILED, differences, final, in_order, over_seeds, ranked
 from genbench.metrics import METRICS
 from genbench.models import MODELS
 from genbench.statistics import FEWEST, Estimate, mean_interval
@@ -286,6 +286,8 @@ def _named(titles: Sequence[str], most: int = 6) -> str:
 
 def quoted(passages: Mapping[str, str]) -> Markdown:
     """Texts as they are, line breaks included, each under its title."""
+    if not passages:
+        return Markdown("*No samples of text are kept here.*")
     return Markdown(
         "\n\n".join(f"**{title}**\n\n~~~text\n{text}\n~~~" for title, text in passages.items())
     )
@@ -508,32 +510,36 @@ def variants(results: Results, names: Sequence[str], base: str) -> pd.DataFrame:
     return pd.DataFrame(list(lines.values()), columns=columns).fillna(NONE)
 
 
-def last_step(progress: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def last_step(progress: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """How a distance moved from the last but one evaluated fraction of the budget to the last, as
     a share of what it was: one row a model, one column a data set, each with whether the interval
-    over seeds leaves out zero. With it, which step that was. progress: `analysis.progress`."""
+    over seeds leaves out zero; a model of which a run lacks a value has none. With it, which step
+    that was. progress: `analysis.progress`; cells: the runs that are asked for."""
     lines: dict[str, dict[str, str]] = {}
-    steps = set()
-    for (dataset, title), group in progress.groupby(["dataset", "title"], sort=False):
-        line = lines.setdefault(title, {"model": title})
-        name = dataset_title(dataset)
+    steps: set[tuple[float, float]] = set()
+    for (dataset, title), runs in in_order(cells).groupby(["dataset", "title"], sort=False):
+        name = dataset_title(str(dataset))
+        line = lines.setdefault(str(title), {"model": str(title)})
         line[name] = NONE
-        values = group.pivot(index="seed", columns="fraction", values="value")
-        values = values.dropna(axis=1, how="all")
+        values = progress[progress["cell"].isin(runs["cell"])]
+        values = values.pivot(index="cell", columns="fraction", values="value")
         if values.shape[1] < 2:
             continue
-        before, after = values.columns[-2:]
+        before, after = map(float, values.columns[-2:])
         steps.add((before, after))
         change = mean_interval((values[after] / values[before] - 1).dropna().to_numpy())
-        if change.n < FEWEST:
-            line[name] = f"{say(change.estimate, '%')} ({count(change.n, 'run')})"
-            continue
-        if change.holds_zero:
+        if change.n < len(runs):
+            lost = len(runs) - change.n
+            word = f"{lost if lost > 1 else 'one'} of {len(runs)} runs without a value"
+            change = mean_interval([])
+        elif change.n < FEWEST:
+            word = count(change.n, "run")
+        elif change.holds_zero:
             word = "no clear change"
         else:
             word = "still falling" if change.estimate < 0 else "rising"
         line[name] = f"{say(change, '%', compact=True)} ({word})"
-    columns = ["model", *map(dataset_title, dict.fromkeys(progress["dataset"]))]
+    columns = ["model", *map(dataset_title, dict.fromkeys(in_order(cells)["dataset"]))]
     frame = pd.DataFrame(list(lines.values()), columns=columns).fillna(NONE)
     return frame, join(f"{say(a, '%')} to {say(b, '%')} of the budget" for a, b in sorted(steps))
 

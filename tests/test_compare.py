@@ -18,7 +18,7 @@ from scipy import stats
 from genbench import tables
 from genbench.compare import COLUMNS, KEY, compare, format_table, load_folder, to_records
 from genbench.errors import UserError
-from genbench.statistics import holm
+from genbench.statistics import FEWEST, holm
 from genbench.tables import CELLS, COSTS, CURVES, Results
 from genbench.tables import METRICS as METRIC_COLUMNS
 
@@ -117,17 +117,55 @@ def test_seeds_of_one_side_alone_are_in_its_mean_and_not_in_the_difference():
     assert row["why"] == "over the 3 seeds that both have"
 
 
-@pytest.mark.parametrize("seeds", [[0, 1], [7, 8]])
-def test_two_seeds_a_side_have_an_interval_and_are_not_tested(seeds):
+@pytest.mark.parametrize(
+    ("values", "seeds", "why"),
+    [
+        ([2.0, 2.002], [0, 1], "2 seeds are too few to be tested"),
+        ([2.0, 2.002], [7, 8], "2 seeds are too few to be tested"),
+        # All that one side has is shared: over these alone.
+        (
+            [2.0, 2.002, 2.003, 2.004],
+            [0, 1, 2, 3],
+            "over the 2 seeds that both have; 2 seeds are too few to be tested",
+        ),
+    ],
+)
+def test_two_seeds_on_a_side_have_an_interval_and_are_not_tested(values, seeds, why):
     # Far apart, so that a test would call it clear.
-    a, b = results([1.0, 1.001]), results([2.0, 2.002], seeds=seeds)
+    a, b = results([1.0, 1.001]), results(values, seeds=seeds)
     row = only(compare(a, b))
     assert row["low"] < row["difference"] < row["high"]
+    assert (row["verdict"], row["why"]) == ("cannot be judged", why)
+    assert np.isnan(row["p"])
+    assert np.isnan(row["p_holm"])
+
+
+@pytest.mark.parametrize("shared", [0, 1, 2])
+def test_few_shared_seeds_of_many_do_not_throw_the_others_away(shared):
+    a = results([1.0, 1.01, 1.02, 1.0, 1.01])
+    b = results([2.0, 2.01, 2.02, 2.0, 2.01], seeds=list(range(5 - shared, 10 - shared)))
+    row = only(compare(a, b))
+    assert (row["test"], row["verdict"]) == ("Welch", "worse")
+    assert row["difference"] == pytest.approx(1.0)
+
+
+def test_one_cell_run_again_is_set_beside_itself():
+    several = results([3.0, 1.0, 2.0])
+    row = only(compare(several, results([3.0])))
+    assert row["difference"] == 0
     assert (row["verdict"], row["why"]) == (
         "cannot be judged",
-        "2 seeds a side are too few to be tested",
+        "over the one seed that both have; equal",
     )
     assert np.isnan(row["p"])
+    other = only(compare(several, results([3.5])))
+    assert other["difference"] == pytest.approx(0.5)
+    assert other["why"] == "over the one seed that both have; one seed gives no interval"
+
+
+def test_two_equal_seeds_are_equal_and_not_judged():
+    row = only(compare(results([1.0, 2.0]), results([1.0, 2.0])))
+    assert (row["verdict"], row["why"]) == ("cannot be judged", "equal for every seed")
     assert np.isnan(row["p_holm"])
 
 
@@ -485,8 +523,9 @@ def test_committed_results_are_equal_to_themselves():
     a = load_folder(CPU)
     table = compare(a, a)
     assert set(table["verdict"]) <= {"no clear difference", "cannot be judged"}
-    alone = table["why"] == "one seed gives no interval"
+    alone = table["n_a"] < FEWEST
     assert (alone == (table["verdict"] == "cannot be judged")).all()
+    assert table["why"].isin(["equal", "equal for every seed"]).all()
     assert (table["difference"] == 0).all()
     assert not table.duplicated(KEY).any()
     assert len(table.drop_duplicates(["dataset", "model"])) == len(

@@ -9,6 +9,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from genbench import prose
+from genbench.models import MODELS
 from genbench.prose import count, join, metric_title, say, tell
 from genbench.statistics import Estimate
 from genbench.suite import load_profiles, load_suites
@@ -369,38 +370,58 @@ def test_variants_are_ratios_to_a_base_with_what_seeds_decide(monkeypatch):
     assert said(names=["dcgan"]).empty
 
 
-def test_the_last_step_of_a_budget_says_who_was_still_moving():
-    steps = {
-        "GAN": {0: (4.0, 2.0), 1: (4.0, 2.1), 2: (4.0, 1.9)},  # halved in every run
-        "VAE": {0: (4.0, 3.0), 1: (4.0, 5.0), 2: (4.0, 4.1)},
-        "GPT": {0: (4.0, 3.0), 1: (4.0, 2.0)},
-        "LSTM": {0: (4.0, 6.0), 1: (4.0, 6.1), 2: (4.0, 5.9)},
-    }
-    progress = pd.DataFrame(
+def moved(steps, fractions=(0.25, 0.75, 1.0)):
+    """Progress and cells of: model -> a run's values at the fractions, None for none."""
+    cells = pd.DataFrame(
         [
-            {"dataset": "mnist", "title": title, "seed": seed, "fraction": part, "value": value}
-            for title, runs in steps.items()
-            for seed, ends in runs.items()
-            for part, value in zip((0.25, 0.75, 1.0), (9.0, *ends), strict=True)
+            {"cell": f"{model}/s{seed}", "model": model, "family": MODELS[model].family,
+             "dataset": "mnist", "seed": seed}
+            for model, runs in steps.items()
+            for seed in range(len(runs))
         ]
+    )  # fmt: skip
+    rows = [
+        {"cell": f"{model}/s{seed}", "fraction": fraction, "value": value}
+        for model, runs in steps.items()
+        for seed, values in enumerate(runs)
+        for fraction, value in zip(fractions, values, strict=True)
+        if value is not None
+    ]
+    return pd.DataFrame(rows, columns=["cell", "fraction", "value"]), cells
+
+
+def test_the_last_step_of_a_budget_says_who_was_still_moving():
+    frame, step = prose.last_step(
+        *moved(
+            {
+                "dcgan": [(9, 4, 2), (9, 4, 2.1), (9, 4, 1.9)],  # halved in every run
+                "vae": [(9, 4, 3), (9, 4, 5), (9, 4, 4.1)],
+                "vqvae-gpt": [(9, 4, 3), (9, 4, 2)],
+                "vqvae-lstm": [(9, 4, 6), (9, 4, 6.1), (9, 4, 5.9)],
+                "diffusion": [(9, 4, 3)],
+                # Of the runs that are left nothing is said: a model that loses runs would gain.
+                "sngan": [(9, 4, 3), (9, 4, 3.1), (9, 4, 2.9), (9, 4, None)],
+                "lsgan": [(None, None, None)] * 2,
+            }
+        )
     )
-    frame, step = prose.last_step(progress)
     assert step == "75% to 100% of the budget"
-    said = frame.set_index("model")["MNIST"]
+    said = frame.set_index("model")["MNIST"].str.replace("\N{NO-BREAK SPACE}", " ")
     # 2.1, 2 and 1.9 of 4: deviation 2.5%, of which the t interval is 4.303 / sqrt(3) times.
-    assert said["GAN"].replace("\N{NO-BREAK SPACE}", " ") == "−50.0 ± 6.2% (still falling)"
-    assert said["VAE"].endswith("(no clear change)")
-    assert said["GPT"] == "−37.5% (2 runs)"
-    assert said["LSTM"].endswith("(rising)")
+    assert said[MODELS["dcgan"].title] == "−50.0 ± 6.2% (still falling)"
+    assert said[MODELS["vae"].title].endswith("(no clear change)")
+    assert said[MODELS["vqvae-gpt"].title].startswith("−38 ±")
+    assert said[MODELS["vqvae-gpt"].title].endswith("(2 runs)")
+    assert said[MODELS["vqvae-lstm"].title].endswith("(rising)")
+    assert said[MODELS["diffusion"].title] == "−25% (one run)"
+    assert said[MODELS["sngan"].title] == f"{prose.NONE} (one of 4 runs without a value)"
+    assert said[MODELS["lsgan"].title] == prose.NONE
 
 
 def test_a_model_with_one_fraction_has_no_last_step():
-    columns = ["dataset", "title", "seed", "fraction", "value"]
-    progress = pd.DataFrame([["mnist", "GAN", 0, 1.0, 2.0]], columns=columns)
-    frame, step = prose.last_step(progress)
-    assert frame.to_dict("records") == [{"model": "GAN", "MNIST": prose.NONE}]
+    frame, step = prose.last_step(*moved({"dcgan": [(2.0,)]}, fractions=(1.0,)))
+    assert frame.to_dict("records") == [{"model": MODELS["dcgan"].title, "MNIST": prose.NONE}]
     assert step == ""
-    assert prose.last_step(progress[:0])[0].empty
 
 
 def test_a_folded_table_is_whole_inside_what_opens_it():

@@ -46,10 +46,11 @@ LOOK = """() => {
     broken: all("img").filter((i) => shown(i) && i.complete && !i.naturalWidth).map((i) => i.src),
     // Without a text of its own a figure is given its file's name, which is a hash.
     nameless: all("img").filter((i) => !i.alt || /[0-9a-f]{32}/.test(i.alt)).map((i) => i.src),
-    // A role or directive that nothing understood stays in the text as it was typed, and an empty
-    // output of a notebook is shown as the object that it is.
-    raw: all("article p, article li, article td, article figcaption, article .output")
-      .map((e) => e.innerText).filter((t) => /\\{[a-z:-]+\\}`|^:::|\\$\\$|<IPython\\./.test(t)),
+    // A role or directive that nothing understood stays in the text as it was typed.
+    raw: all("article p, article li, article td, article figcaption")
+      .map((e) => e.innerText).filter((t) => /\\{[a-z:-]+\\}`|^:::|\\$\\$/.test(t)),
+    // An output of a notebook that is empty is shown as the object that it is.
+    objects: all("article .output").map((e) => e.innerText).filter((t) => /<IPython\\./.test(t)),
   };
 }"""
 
@@ -81,6 +82,8 @@ def complaints(look: dict[str, Any], scheme: str) -> Iterator[str]:
         yield f"pictures that do not load: {look['broken']}"
     if look["nameless"]:
         yield f"pictures without alt text: {look['nameless']}"
+    if look["objects"]:
+        yield f"outputs shown as objects: {look['objects'][:3]}"
     if look["raw"]:
         yield f"markup shown as text: {look['raw'][:3]}"
 
