@@ -23,12 +23,13 @@ COLUMNS = [
     *KEY, "higher_is_better", "mean_a", "mean_b", "n_a", "n_b", "failed_a", "failed_b",
     "difference", "low", "high", "relative", "test", "p", "p_holm", "verdict", "why",
 ]  # fmt: skip
-# What is known of one value.
-_VALUES = ["cell", "seed", "value", "metric_version", "n_samples", "higher_is_better"]
 NUMBERS = ["mean_a", "mean_b", "difference", "low", "high", "relative", "p", "p_holm"]
 
 Runs = tuple[int, frozenset[str]]
+"""How many runs a model has, and the names of those that failed."""
 
+# What is known of one value.
+_VALUES = ["cell", "seed", "value", "metric_version", "n_samples", "higher_is_better"]
 _CELLS = {"cell", "seed", "status", *MODEL}
 _METRICS = {
     "cell", "fraction", "metric", "metric_version", "extractor", "split", "value", "n_samples",
@@ -95,9 +96,8 @@ def compare(a: Results, b: Results, *, metrics: Iterable[str] | None = None) -> 
     `verdict` on b, by the interval: "better", "worse", "differs" (a metric of which neither end is
     better), "no clear difference", "cannot be judged" (values without an interval, as of one seed,
     or of fewer than FEWEST seeds), "not comparable", "only in a", "only in b"; `why` says what
-    stood in the way. Many rows are
-    judged at once, and the interval knows nothing of it: one in twenty without a difference is not
-    "no clear difference". `p_holm` allows for that.
+    stood in the way. Many rows are judged at once, and the interval knows nothing of it: one in
+    twenty without a difference is not "no clear difference". `p_holm` allows for that.
 
     A failed run without a value leaves no mean: one over the survivors would reward the model that
     fails most. Raises UserError for a metric that neither side has, and for rows that occur twice.
@@ -158,7 +158,6 @@ def _final(results: Results) -> pd.DataFrame:
 
 
 def _runs(cells: pd.DataFrame) -> dict[tuple[Hashable, ...], Runs]:
-    """Model -> its number of runs and the names of those that failed."""
     return {
         model: (len(group), frozenset(group.loc[group["status"] != "ok", "cell"]))
         for model, group in cells.groupby(MODEL)
@@ -220,19 +219,20 @@ def _difference(a: pd.DataFrame, b: pd.DataFrame, higher_is_better: bool | None)
         "verdict": "cannot be judged",
     }
     n = min(len(x), len(y))
+
+    def because(reason: str) -> dict[str, Any]:
+        return row | {"why": "; ".join([*why, reason])}
+
     if paired and (x == y).all():
-        row["why"] = "; ".join([*why, "equal" if n == 1 else "equal for every seed"])
-        if n < FEWEST:
-            return row
-        none = {"low": 0.0, "high": 0.0, "p": 1.0}
-        return row | none | {"verdict": "no clear difference", "test": "paired"}
+        if n >= FEWEST:
+            row |= {"low": 0.0, "high": 0.0, "p": 1.0}
+            row |= {"verdict": "no clear difference", "test": "paired"}
+        return because("equal" if n == 1 else "equal for every seed")
     if n < 2:
-        return row | {"why": "; ".join([*why, "one seed gives no interval"])}
+        return because("one seed gives no interval")
     least = ROUNDING * max(np.abs(x).max(), np.abs(y).max())
     if max(map(np.ptp, [y - x] if paired else [x, y])) <= least:
-        return row | {
-            "why": "; ".join([*why, "nothing varies over seeds, which gives no interval"])
-        }
+        return because("nothing varies over seeds, which gives no interval")
     if paired:
         seeds = a["seed"].tolist()
         estimate = paired_difference(
@@ -244,7 +244,7 @@ def _difference(a: pd.DataFrame, b: pd.DataFrame, higher_is_better: bool | None)
         (low, high), p = welch.confidence_interval(0.95), welch.pvalue
     row |= {"test": "paired" if paired else "Welch", "low": low, "high": high}
     if n < FEWEST:
-        return row | {"why": "; ".join([*why, f"{_seeds(n)} are too few to be tested"])}
+        return because(f"{_seeds(n)} are too few to be tested")
     row |= {"p": p, "verdict": "no clear difference", "why": "; ".join(why)}
     if low > 0 or high < 0:
         better = "better" if (low > 0) == higher_is_better else "worse"

@@ -517,7 +517,8 @@ def last_step(progress: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFrame
     that was. progress: `analysis.progress`; cells: the runs that are asked for."""
     lines: dict[str, dict[str, str]] = {}
     steps: set[tuple[float, float]] = set()
-    for (dataset, title), runs in in_order(cells).groupby(["dataset", "title"], sort=False):
+    cells = in_order(cells)
+    for (dataset, title), runs in cells.groupby(["dataset", "title"], sort=False):
         name = dataset_title(str(dataset))
         line = lines.setdefault(str(title), {"model": str(title)})
         line[name] = NONE
@@ -539,7 +540,7 @@ def last_step(progress: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFrame
         else:
             word = "still falling" if change.estimate < 0 else "rising"
         line[name] = f"{say(change, '%', compact=True)} ({word})"
-    columns = ["model", *map(dataset_title, dict.fromkeys(in_order(cells)["dataset"]))]
+    columns = ["model", *map(dataset_title, dict.fromkeys(cells["dataset"]))]
     frame = pd.DataFrame(list(lines.values()), columns=columns).fillna(NONE)
     return frame, join(f"{say(a, '%')} to {say(b, '%')} of the budget" for a, b in sorted(steps))
 
